@@ -147,6 +147,11 @@ def in_order(prompt_sets: Sequence[Sequence[Tokenized]]) -> list[Tokenized]:
 
     Thus a slow period of the machine affects all sets equally.
 
+    Parameters
+    ----------
+    prompt_sets : Sequence[Sequence[Tokenized]]
+        The requests of each prompt set.
+
     Examples
     --------
     >>> from lapsd.calibrate import in_order

@@ -126,6 +126,11 @@ def check_state(kind: Kind) -> Mapping[str, type]:
 def parameters_of(policy: Own | Kind) -> list[Field[Any]]:
     """Return the fields that a user may set, in order, except the fields that `bind` sets.
 
+    Parameters
+    ----------
+    policy : Own or Kind
+        A policy, a draft policy or a router, or its class.
+
     Examples
     --------
     >>> from lapsd.policies import LAS, parameters_of

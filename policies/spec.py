@@ -78,6 +78,11 @@ def policy_class(name: str) -> type[Policy]:
 
     If the module is not installed, it is looked for in the current folder.
 
+    Parameters
+    ----------
+    name : str
+        Name of a bundled policy, or `module.Class`.
+
     Raises
     ------
     ValueError
@@ -120,6 +125,11 @@ def parse_policy(spec: str) -> Policy:
     """Return the policy that `name` or `name:parameter=value,...` describes.
 
     A draft policy may follow after a plus: `laps-sd:K=4+goodput:most=5`.
+
+    Parameters
+    ----------
+    spec : str
+        Name and parameters, as in `laps-sd:K=6`.
 
     Raises
     ------
@@ -178,6 +188,11 @@ def with_drafts(spec: str, drafts: str) -> str:
 def spec_of(policy: Policy) -> str:
     """Return the shortest text that `parse_policy` turns into the policy again: its name, and the
     parameters that differ from their defaults.
+
+    Parameters
+    ----------
+    policy : Policy
+        The policy.
 
     Raises
     ------

@@ -129,6 +129,19 @@ def with_column(
 ) -> Trace:
     """Return the trace with a column of predictions; `how` and the accuracy go into its notes.
 
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+    name : str
+        Name of the column.
+    tokens : int64 array
+        Predicted output lengths in tokens, (R,).
+    how : str
+        How the predictions were made, in words.
+    accuracy : Accuracy
+        Accuracy of the predictions.
+
     Examples
     --------
     >>> from lapsd.predict import Median, PromptedTrace, predictions, with_column

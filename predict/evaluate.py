@@ -92,6 +92,19 @@ def out_of_fold(
     """Return predictions, (R,), each by a model fitted to other groups of prompts, and their
     accuracy.
 
+    Parameters
+    ----------
+    make : Callable[[], LengthModel]
+        Returns a new model.
+    texts : Sequence[str]
+        Prompts, (R,).
+    tokens : int64 array
+        Output lengths in tokens, (R,).
+    datasets : Sequence[str]
+        Data set of each prompt, (R,).
+    groups : Sequence[str]
+        Group of each prompt, (R,).
+
     Raises
     ------
     ValueError
@@ -142,6 +155,14 @@ def predict_with(
 
     Parameters
     ----------
+    model : LengthModel
+        A fitted model of output lengths.
+    texts : Sequence[str]
+        Prompts, (R,).
+    tokens : int64 array
+        Output lengths in tokens, (R,).
+    datasets : Sequence[str]
+        Data set of each prompt, (R,).
     most : int
         Upper limit of predictions: the longest output that the model was fitted to.
     insert : bool

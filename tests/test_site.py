@@ -4,6 +4,7 @@
 """
 
 import doctest
+import inspect
 import re
 import sys
 import warnings
@@ -107,3 +108,11 @@ def test_the_example_of_a_public_name_gives_the_documented_output(name, tmp_path
     with warnings.catch_warnings():
         done = runner.run(example)
     assert done.failed == 0
+
+
+def test_every_parameter_of_a_public_function_is_described():
+    for name in public_api.public_names():
+        if name.kind == "function":
+            described = re.findall(r"^([\w, *]+) : \S", name.document, re.MULTILINE)
+            words = set(re.findall(r"\w+", " ".join(described)))
+            assert set(inspect.signature(name.value).parameters) <= words, name.path

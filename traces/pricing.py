@@ -140,6 +140,15 @@ def cost_tables(
 def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
     """Price every round of a trace, alone or in a batch of copies of its request, in O(rounds).
 
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+    profile : Profile
+        Costs of rounds, prefill and KV transfers.
+    batch : int, default 1
+        Number of requests that run a round together.
+
     Raises
     ------
     ValueError

@@ -77,6 +77,12 @@ def ragged_round(
 
     Parameters
     ----------
+    costs : Costs
+        Cost terms of the profile.
+    batch : int
+        Number of requests that run a round together.
+    most : int
+        Longest draft, in tokens.
     graph_sizes : int, ascending
         Numbers of tokens for which the engine captured a graph: a verification takes the time of
         the next such number, or its own time beyond the last.

@@ -268,6 +268,11 @@ def to_frame(trace: Trace) -> pd.DataFrame:
     Its columns are the scalar columns of the trace, `rounds`, `acceptance` (accepted / drafted) and
     the predictions.
 
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+
     Examples
     --------
     >>> import lapsd

@@ -203,6 +203,14 @@ def draw_workload(
 
     Parameters
     ----------
+    priced : PricedTrace
+        The trace to draw from, priced by a profile.
+    requests : int
+        Number of requests, at least 1.
+    seed : int
+        Seed of the random numbers, at least 0.
+    arrivals : Arrivals
+        How the requests arrive.
     predictor : LengthPredictor or None, optional
         Predictor of output lengths; None: the true lengths.
     mean_size_ns : float or None, optional

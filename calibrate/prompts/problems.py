@@ -82,6 +82,11 @@ def drawn(templates: tuple[Template, ...], rng: random.Random) -> Problem:
 def question_prompt(question: str) -> str:
     """Return a question in the format that the reference pair was trained on.
 
+    Parameters
+    ----------
+    question : str
+        The question.
+
     Examples
     --------
     >>> from lapsd.calibrate.prompts import question_prompt

@@ -125,6 +125,13 @@ Examples
 def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
     """Return the bundled set `name` in an order drawn with `seed`, with unique ids.
 
+    Parameters
+    ----------
+    name : str
+        Name of the set, one of `PROMPT_SETS`.
+    seed : int, default 0
+        Seed of the random numbers, at least 0.
+
     Raises
     ------
     ValueError
@@ -151,6 +158,13 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     data set has the name of the file. The id of a prompt is `<name>-<line>`, or for a list
     `<name>-<place>`. An optional key `group` names the document or template of a prompt; by
     default, texts that differ only in numbers form a group.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    field : str
+        Key of the text of a prompt.
 
     Raises
     ------

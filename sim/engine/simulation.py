@@ -59,6 +59,10 @@ def simulate(
 
     Parameters
     ----------
+    workload : Workload
+        The requests, in order of arrival.
+    policy : Policy
+        The scheduling policy.
     context : PolicyContext
         What the server knows beforehand; true sizes are added here for clairvoyant policies only.
     capacity : Capacity or None, optional
@@ -115,6 +119,10 @@ def simulate_many(
         Workloads of one priced trace.
     policies, contexts : Sequence[Policy]; Sequence[PolicyContext]
         Of each workload, as in `simulate`.
+    capacity : Capacity
+        Batch size and KV memory of the server.
+    engine : str, default 'auto'
+        The program that runs, as in `lapsd.simulate`.
 
     Raises
     ------
@@ -174,6 +182,11 @@ def simulate_many(
 
 def check_engine(engine: str) -> None:
     """Check the name of an engine.
+
+    Parameters
+    ----------
+    engine : str
+        One of `ENGINES`.
 
     Raises
     ------

@@ -20,6 +20,13 @@ def bound_latency_ns(workload: Workload, servers: int = 1) -> NDArray[np.float64
 
     Only their mean is a bound.
 
+    Parameters
+    ----------
+    workload : Workload
+        The requests, in order of arrival.
+    servers : int, default 1
+        Number of servers that share the requests.
+
     Examples
     --------
     >>> import lapsd

@@ -49,6 +49,13 @@ def policy_context(
 ) -> PolicyContext:
     """Return what a server learns from its history, the training half of the trace.
 
+    Parameters
+    ----------
+    training : PricedTrace
+        The training half of the trace, priced.
+    predictor : LengthPredictor or None, optional
+        Predictor of output lengths; None: the true lengths.
+
     Examples
     --------
     >>> import lapsd

@@ -31,6 +31,12 @@ def run(
 
     Parameters
     ----------
+    prepared : PreparedScenario
+        The scenario, with its files loaded.
+    policy : Policy
+        The scheduling policy.
+    seed : int
+        Seed of the random numbers, at least 0.
     timeline, occupancy, engine : Timeline, Occupancy, str, optional
         As in `lapsd.simulate`.
 

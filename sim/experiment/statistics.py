@@ -40,6 +40,11 @@ def _t(n: int) -> float:
 def mean_interval(values: ArrayLike) -> Interval:
     """Return the mean of one value per seed, (S,), with its interval.
 
+    Parameters
+    ----------
+    values : array
+        One value per seed, (S,).
+
     Examples
     --------
     >>> import lapsd
@@ -55,6 +60,13 @@ def mean_interval(values: ArrayLike) -> Interval:
 
 def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Interval:
     """Return the mean of values − baseline, paired by seed, both (S,).
+
+    Parameters
+    ----------
+    values : array
+        One value per seed, (S,).
+    baseline : array
+        One value per seed, (S,), paired with `values`.
 
     Examples
     --------
@@ -81,6 +93,13 @@ def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
 
     The delta method: the variance of the ratio is that of (values − ratio · baseline) /
     mean(baseline).
+
+    Parameters
+    ----------
+    values : array
+        One value per seed, (S,).
+    baseline : array
+        One value per seed, (S,), paired with `values`.
 
     Examples
     --------

@@ -42,6 +42,8 @@ def sweep(
 
     Parameters
     ----------
+    out : str or Path
+        Folder of the records; it is made if there is none.
     policies : Sequence[str], default ('fcfs', 'laps-sd')
         Specs such as `laps-sd:follow=true`.
     parameters : Mapping[str, Any] or None, optional
@@ -113,6 +115,19 @@ def resume(
     """Run exactly the missing runs of a stopped sweep, and return all its records.
 
     The `engine` may be another one than before.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of a stopped sweep.
+    workers : int or None, optional
+        Processes; None: one per core.
+    client : Client or None, optional
+        A Dask client; the runs then use its cluster.
+    engine : str, default 'auto'
+        The program that runs, as in `lapsd.simulate`.
+    progress : Progress or None, optional
+        Called with (runs done, all runs).
 
     Raises
     ------

@@ -221,6 +221,11 @@ def read_looks(folder: Path) -> list[dict[str, Any]]:
 def read(folder: str | Path) -> pd.DataFrame:
     """Read all records in the folder; an `IncompleteSweep` warning says how many are missing.
 
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of a sweep.
+
     Raises
     ------
     ValueError

@@ -65,6 +65,17 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
 
     Other parameters that vary are averaged over within each seed, and named in the title.
 
+    Parameters
+    ----------
+    records : pd.DataFrame
+        The records of a sweep.
+    x : str
+        Column on the horizontal axis.
+    y : str
+        Column on the vertical axis.
+    hue : str or None, optional
+        Column with one line per value; None: one line.
+
     Raises
     ------
     ValueError
@@ -109,6 +120,17 @@ def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure"
     """Plot the mean of `value` over seeds as a heat map over the parameters `x` and `y`.
 
     Each cell shows its number.
+
+    Parameters
+    ----------
+    records : pd.DataFrame
+        The records of a sweep.
+    x : str
+        Column on the horizontal axis.
+    y : str
+        Column on the vertical axis.
+    value : str
+        Metric that the cells show.
 
     Raises
     ------

@@ -24,6 +24,11 @@ FIT_REQUESTS, FIT_STEPS = 3_000, 4
 def fit_acceptance(trace: Trace) -> dict[str, AcceptanceModel]:
     """Return a model for each data set of `trace`.
 
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+
     Raises
     ------
     FormatError

@@ -27,8 +27,12 @@ def borrow_acceptance(
 
     Parameters
     ----------
+    trace : Trace
+        The recorded requests.
     prompt_tokens, output_tokens : int64 array
         Lengths, (N,) each; prompts at least 0, outputs at least 1.
+    seed : int, default 0
+        Seed of the random numbers, at least 0.
 
     Raises
     ------

@@ -44,6 +44,11 @@ def reliability(trace: Trace) -> Reliability | None:
     Each output position is one proposal. In a sampled trace it counts as accepted with the
     probability `accept_prob`.
 
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+
     Examples
     --------
     >>> import lapsd

@@ -121,6 +121,8 @@ def describe(trace: Trace, most: int | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
+    trace : Trace
+        Requests and their rounds.
     most : int or None, optional
         Number of data sets, in order of appearance, that get a row; None: all.
 

@@ -19,6 +19,11 @@ def acceptance_by_place(trace: Trace) -> tuple[float, ...]:
 
     Rounds may begin at any output position. Empty if the trace has no column by position.
 
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+
     Examples
     --------
     >>> import lapsd
@@ -44,6 +49,11 @@ def acceptance_by_confidence(trace: Trace) -> tuple[tuple[float, ...], tuple[flo
 
     The shares of bins with equally many proposals are made monotone by isotonic regression. Both
     are empty if the trace lacks `draft_prob`.
+
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
 
     Examples
     --------

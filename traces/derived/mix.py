@@ -15,6 +15,11 @@ COPIES = 20  # length of a mix in lengths of the trace, so that shares are exact
 def is_mix(text: str) -> bool:
     """Return whether the text describes a mix rather than the name of one data set.
 
+    Parameters
+    ----------
+    text : str
+        A data set, or a mix such as `code=0.7+prose=0.3`.
+
     Examples
     --------
     >>> from lapsd.traces import is_mix
@@ -26,6 +31,11 @@ def is_mix(text: str) -> bool:
 
 def shares_of(text: str) -> dict[str, float]:
     """Return each data set's share of the requests; the shares add up to 1.
+
+    Parameters
+    ----------
+    text : str
+        A data set, or a mix such as `code=0.7+prose=0.3`.
 
     Raises
     ------
@@ -57,6 +67,13 @@ def mix(trace: Trace, shares: Mapping[str, float]) -> Trace:
     """Return the trace with rows repeated so that each data set has its share.
 
     All rows of one data set occur equally often.
+
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+    shares : Mapping[str, float]
+        Share of each data set, above 0.
 
     Raises
     ------

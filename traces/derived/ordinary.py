@@ -30,6 +30,8 @@ def ordinary_decoding(
         Lengths, (R,) each; prompts at least 0, outputs at least 1.
     request_id, dataset : Sequence[str] or None, optional
         Names, (R,) each; by default `request-` and the row, and `all`.
+    provenance : Provenance or None, optional
+        Where the trace comes from.
 
     Raises
     ------

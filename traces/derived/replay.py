@@ -22,6 +22,8 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
 
     Parameters
     ----------
+    trace : Trace
+        Requests and their rounds.
     n : int
         Draft tokens per round, at most 1,000. Ordinary decoding, 0, works for any trace, since it
         needs no knowledge of proposals.
@@ -69,6 +71,8 @@ def accepted_runs(trace: Trace, rng: np.random.Generator) -> NDArray[np.int64]:
 
     Parameters
     ----------
+    trace : Trace
+        Requests and their rounds.
     rng : np.random.Generator
         Draws the accepted proposals, if the trace has probabilities other than 0 and 1.
 

@@ -13,6 +13,13 @@ def shuffled(trace: Trace, rng: np.random.Generator) -> Trace:
     The last round keeps its place, since the end of the output may cut it. The result keeps every
     request's length, number of rounds and acceptance, but not how acceptance develops over rounds.
 
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+    rng : np.random.Generator
+        Draws the order of the rounds.
+
     Examples
     --------
     >>> import lapsd

@@ -43,6 +43,19 @@ def speculation_pays(
     A batch size fits if the profile covers it and its memory, where known, holds the longest
     request that often (`kv_tokens_needed`).
 
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+    profile : Profile
+        Costs of rounds, prefill and KV transfers.
+    batches : Sequence[int], default BATCHES
+        Batch sizes.
+    lengths : Sequence[int], default DRAFT_LENGTHS
+        Draft lengths, in tokens.
+    seed : int, default 0
+        Seed of the random numbers, at least 0.
+
     Raises
     ------
     ValueError

@@ -23,6 +23,13 @@ COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
 def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
     """Write arrivals to a Parquet file, completely or not at all.
 
+    Parameters
+    ----------
+    trace : ArrivalTrace
+        The arrivals.
+    path : str or Path
+        The file.
+
     Examples
     --------
     >>> import lapsd
@@ -43,6 +50,11 @@ def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
 
 def load_arrivals(path: str | Path) -> ArrivalTrace:
     """Return the arrivals in a file that `save_arrivals` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
 
     Raises
     ------

@@ -20,6 +20,11 @@ LONGEST = 100  # characters of a value in a message
 def trace_sha256(name: str | Path) -> str:
     """Return the SHA-256 of the file of a trace, given as `load_trace` takes it.
 
+    Parameters
+    ----------
+    name : str or Path
+        A file, or the name of a bundled trace.
+
     Examples
     --------
     >>> from lapsd.traces.files import trace_sha256
@@ -32,6 +37,11 @@ def trace_sha256(name: str | Path) -> str:
 def profile_sha256(name: str | Path) -> str:
     """Return the SHA-256 of the file of a profile, given as `load_profile` takes it.
 
+    Parameters
+    ----------
+    name : str or Path
+        A file, or the name of a bundled profile.
+
     Examples
     --------
     >>> from lapsd.traces.files import profile_sha256
@@ -43,6 +53,11 @@ def profile_sha256(name: str | Path) -> str:
 
 def file_sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
 
     Examples
     --------
@@ -59,6 +74,13 @@ def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str |
     """Return the first entry that differs between two descriptions, as `NAME was X, and is Y`.
 
     None if they are equal. Of an entry that is itself a mapping, only the differing part is shown.
+
+    Parameters
+    ----------
+    before : Mapping[str, Any]
+        The earlier description.
+    now : Mapping[str, Any]
+        The present description.
 
     Examples
     --------

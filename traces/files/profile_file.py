@@ -63,6 +63,13 @@ RECORDS: dict[str, type[Record]] = {
 def save_profile(profile: Profile, path: str | Path) -> None:
     """Write the profile to a file, completely or not at all.
 
+    Parameters
+    ----------
+    profile : Profile
+        The profile.
+    path : str or Path
+        The file.
+
     Raises
     ------
     FormatError
@@ -84,6 +91,11 @@ def save_profile(profile: Profile, path: str | Path) -> None:
 
 def load_profile(path: str | Path) -> Profile:
     """Return the validated profile in a file, or a bundled one (`BUNDLED_PROFILES`).
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, or the name of a bundled profile.
 
     Raises
     ------
@@ -107,6 +119,11 @@ def load_profile(path: str | Path) -> Profile:
 
 def profile_to_json(profile: Profile) -> dict[str, Any]:
     """Return the JSON object of a file that holds the profile.
+
+    Parameters
+    ----------
+    profile : Profile
+        The profile.
 
     Examples
     --------
@@ -132,6 +149,13 @@ def profile_to_json(profile: Profile) -> dict[str, Any]:
 
 def profile_from_json(document: Any, source: str | Path) -> Profile:
     """Return the validated profile of a JSON object that was read from `source`.
+
+    Parameters
+    ----------
+    document : Any
+        The JSON object.
+    source : str or Path
+        Name of the file, for messages.
 
     Raises
     ------

@@ -17,6 +17,13 @@ from lapsd.traces.prompts import Prompt, template_of
 def save_prompts(prompts: Sequence[Prompt], path: str | Path) -> None:
     """Write prompts to a file, one line per prompt, completely or not at all.
 
+    Parameters
+    ----------
+    prompts : Sequence[Prompt]
+        The prompts, in order.
+    path : str or Path
+        The file.
+
     Examples
     --------
     >>> from lapsd.traces import Prompt, load_prompts, save_prompts
@@ -35,6 +42,11 @@ def load_prompts(path: str | Path) -> dict[str, Prompt]:
     Without `group`, prompts that differ only in numbers are one group. A line with `question_id`
     and `turns`, as in the question files of Spec-Bench and MT-Bench, gives one prompt per turn,
     named `ID-TURN`, which includes the previous turns.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
 
     Raises
     ------

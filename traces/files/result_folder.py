@@ -53,6 +53,15 @@ class Kind(NamedTuple):
 def claim(folder: Path, kind: Kind, *, overwrite: bool) -> Path:
     """Return the folder in which a new result is made: `folder`, or `.new` in it if it holds one.
 
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    kind : Kind
+        The kind of result.
+    overwrite : bool
+        Whether a result that the folder holds is replaced.
+
     Raises
     ------
     ValueError
@@ -79,6 +88,15 @@ def replacing(folder: Path, kind: Kind, *, overwrite: bool) -> Iterator[Path]:
 
     The new result takes the place of the old one when the block ends. Nothing changes if the block
     raises an exception.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    kind : Kind
+        The kind of result.
+    overwrite : bool
+        Whether a result that the folder holds is replaced.
 
     Raises
     ------
@@ -109,6 +127,11 @@ def replacing(folder: Path, kind: Kind, *, overwrite: bool) -> Iterator[Path]:
 
 def new_in(folder: Path) -> Path:
     """Return the folder for a result that replaces the one in `folder`, made empty.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
 
     Examples
     --------
@@ -148,6 +171,13 @@ def _others(folder: Path, kind: Kind) -> list[str]:
 def in_work(folder: Path, kind: Kind) -> Path:
     """Return the folder of the result that was begun last: `folder`, or `.new` in it.
 
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    kind : Kind
+        The kind of result.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -162,6 +192,13 @@ def in_work(folder: Path, kind: Kind) -> Path:
 def publish(folder: Path, kind: Kind) -> None:
     """Replace the old result of a folder by the new one, if there is one. The mark goes first and
     comes last, so that an interrupted replacement does not look like a result.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    kind : Kind
+        The kind of result.
 
     Examples
     --------
@@ -199,6 +236,11 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     The file `.writer` names host, process and start. It is locked as long as its process lives, so
     that the file of a dead process claims nothing. A file system without locks is not protected.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
 
     Raises
     ------

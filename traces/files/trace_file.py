@@ -45,6 +45,11 @@ def load_trace(path: str | Path) -> Trace:
 
     The bundled traces are `reference` and `azure-conversations`.
 
+    Parameters
+    ----------
+    path : str or Path
+        A file, or the name of a bundled trace.
+
     Raises
     ------
     FormatError
@@ -164,6 +169,13 @@ def prefix_column(prefixes: Prefixes) -> pa.ListArray:
 
 def save_trace(trace: Trace, path: str | Path) -> None:
     """Write the trace to a file, completely or not at all.
+
+    Parameters
+    ----------
+    trace : Trace
+        Requests and their rounds.
+    path : str or Path
+        The file.
 
     Raises
     ------

@@ -26,6 +26,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     The file is on the disk when this returns. `write` receives an absolute path, in which no
     library expands a `~`.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    write : Callable[[Path], object]
+        Fills the file whose path it receives.
+
     Raises
     ------
     OSError
@@ -67,6 +74,11 @@ def remove_unfinished(folder: Path) -> None:
 
     Call this as the only writer of the folder.
 
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -83,6 +95,13 @@ def remove_unfinished(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8, as `write_whole` does.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    text : str
+        The text.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -94,6 +113,11 @@ def write_text(path: Path, text: str) -> None:
 
 def make_writable_folder(folder: Path) -> None:
     """Make the folder, and check before a long run that files can be written in it.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
 
     Raises
     ------

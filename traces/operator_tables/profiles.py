@@ -88,6 +88,11 @@ class TablesRequest:
 def profile_from_tables(request: TablesRequest) -> Imported:
     """Return the profile that the tables give, with notes for the user.
 
+    Parameters
+    ----------
+    request : TablesRequest
+        Models, GPU and engine.
+
     Raises
     ------
     ValueError

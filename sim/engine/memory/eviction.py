@@ -61,6 +61,11 @@ def recompute(costs: Costs) -> Eviction:
 def recompute_in_steps(costs: Costs) -> Eviction:
     """Drop the cache, and prefill its tokens as prompts are, in steps that rounds share.
 
+    Parameters
+    ----------
+    costs : Costs
+        Cost terms of the profile.
+
     Examples
     --------
     >>> import lapsd

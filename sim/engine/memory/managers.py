@@ -31,6 +31,15 @@ Examples
 def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
     """A manager from `name` or `name:parameter=value+...`, empty.
 
+    Parameters
+    ----------
+    spec : str
+        Name and parameters, as in `paged:block=16+park=true`.
+    eviction : Eviction
+        How caches are evicted.
+    limits : Limits
+        Batch size and memory of the server.
+
     Raises
     ------
     ValueError
