@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from lapsd import Capacity, compare, simulate
-from lapsd.policies import FCFS, LPSRPT, Policy
+from lapsd.policies import FCFS, LPSRPT, Policy, parse_policy
 from lapsd.policies.drafts import Ema, Goodput
 from lapsd.policies.kernel_gittins_online import KernelGittinsOnline
 from lapsd.policies.routers import Router
@@ -66,6 +66,16 @@ def test_one_server_behind_any_router_is_a_server(case):
     one = simulate_service([first], policy, replace(routing, central=False), engine="auto")
     alone = simulate(first.workload, policy, context=first.context, capacity=first.capacity)
     assert equal_runs(one, alone)
+
+
+@pytest.mark.parametrize("policy", ["laps-sd-adapted", "kernel-gittins-online"])
+def test_each_server_has_the_state_of_its_policy_to_itself(policy):
+    """The servers of the compiled loop shared the arrays of laps-sd-adapted."""
+    prepared = PreparedScenario.of("reference", "llama-7b-h200", requests=40, load=0.9, servers=3)
+    setups = prepared.setups(prepared.workload(0), clairvoyant=False)
+    routing, order = Routing(parse_router("round-robin")), parse_policy(policy)
+    runs = [simulate_service(setups, order, routing, engine=engine) for engine in ENGINES]
+    assert equal_services(*runs)
 
 
 @pytest.mark.parametrize("drafts", [Goodput(), Ema()], ids=lambda policy: policy.name)

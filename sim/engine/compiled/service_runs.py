@@ -1,5 +1,6 @@
 """Runs of several servers by the compiled loop: setups become arrays, and arrays become a run."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -176,8 +177,13 @@ class _Service:
         return {"state_address": states.ctypes.data if size else 0, "state_bytes": size}
 
     def _fill_policy(self, servers: NDArray[Any], k: int, bound: BoundPolicy) -> None:
-        """Fill in how a server calls its policy, whose parameters may change in a run."""
-        parameters: Parameters = bound.compiled.parameters(bound.policy)
+        """Fill in how a server calls its policy, whose parameters and arrays may change in a
+        run.
+        """
+        policy = bound.policy
+        if type(policy).on_event is not Policy.on_event:
+            policy = copy.deepcopy(policy)  # each server has its own
+        parameters: Parameters = bound.compiled.parameters(policy)
         self.kept.append(parameters)
         servers["policy"][k] = parameters.address
         for name, value in bound.fields.items():
