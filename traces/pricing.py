@@ -67,14 +67,29 @@ class PricedTrace:
         Where draft lengths differ, it is the mean over rounds of the cost at their draft length,
         rounded down.
         """
-        context = self.median_context
-        cost = self.profile.round_cost(self.batch)
-        lengths, counts = np.unique(self.trace.drafted, return_counts=True)
-        total = sum(
-            c * cost(n, self.batch * context)
-            for n, c in zip(lengths.tolist(), counts.tolist(), strict=True)
+        return int(max(1, self._rounds_ns(self.batch) // len(self.trace.drafted)))
+
+    def mean_token_ns(self, batch: int) -> int:
+        """Return the time between two output tokens of a request in a batch of so many copies, at
+        the trace's median context, in ns, rounded down.
+        """
+        return self._rounds_ns(batch) // int(self.trace.output_tokens.sum())
+
+    def _rounds_ns(self, batch: int) -> int:
+        """Return the cost of all rounds in a batch of so many copies at the trace's median
+        context.
+        """
+        cost, context = self.profile.round_cost(batch), batch * self.median_context
+        lengths, counts = self.draft_lengths
+        return sum(
+            c * cost(n, context) for n, c in zip(lengths.tolist(), counts.tolist(), strict=True)
         )
-        return int(max(1, total // len(self.trace.drafted)))
+
+    @cached_property
+    def draft_lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The draft lengths of the trace, and the number of rounds of each."""
+        lengths, counts = np.unique(self.trace.drafted, return_counts=True)
+        return lengths, counts
 
     def estimated_ns(self, mean_round_ns: int) -> NDArray[np.int64]:
         """Return T̃ of whole requests from their true lengths and acceptance, (R,).
@@ -100,7 +115,7 @@ class PricedTrace:
         Where draft lengths differ, both are means over rounds, rounded down.
         """
         cost, rounds = self.profile.round_cost(self.batch), len(self.trace.drafted)
-        lengths, counts = np.unique(self.trace.drafted, return_counts=True)
+        lengths, counts = self.draft_lengths
         pairs = list(zip(lengths.tolist(), counts.tolist(), strict=True))
         per_token_ns = sum(count * cost.per_token_ns(n) for n, count in pairs)
         base_ns = sum(count * cost.base_ns(n) for n, count in pairs)

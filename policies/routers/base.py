@@ -60,10 +60,11 @@ class Routed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The reports of S servers to the router; each array has one entry per server.
+    """The reports of S servers to the router.
 
     A router reads it, and writes at most the fields of `state`. Requests that were sent to a server
-    since its last report count as waiting there.
+    since its last report count as waiting there. Arrays of A entries list the active requests of
+    server 0, then those of server 1, and so on, those of each server in order of arrival.
 
     Attributes
     ----------
@@ -81,6 +82,8 @@ class Servers:
     size_ns : int64 (S,)
         Predicted time of this request: its prefill, and `RouterContext.token_ns` times its
         predicted output tokens.
+    prefill_ns : int64 (S,)
+        Time of this request's prefill alone, without prefix caches.
     true_work_ns : int64 (S,)
         True remaining time of the active requests when each runs alone, without the part of the
         present step that is over; 0 unless the class sets `clairvoyant`.
@@ -92,6 +95,14 @@ class Servers:
         Leading tokens of this request's prompt that are in the server's prefix cache now.
     filled_tokens : int64 (S,)
         Tokens that the server's prefix cache holds now.
+    begin : int64 (S + 1,)
+        Server k has the active requests from entry `begin[k]` to before entry `begin[k + 1]`.
+    active_tokens : int64 (A,)
+        Predicted output tokens that are left; 0 where a request is longer than predicted.
+    active_prefill_ns : int64 (A,)
+        As `prefill_ns`, before the first round is committed; then 0.
+    active_runs : int64 (A,)
+        1 if the request ran the latest round, else 0.
     state : Any
         The `Router.State` of the router, which `route` may write; None where it declares none.
 
@@ -99,8 +110,9 @@ class Servers:
     --------
     >>> import numpy as np
     >>> from lapsd.policies.routers import Servers
-    >>> arrays = [np.array([n, n]) for n in (1, 8, 3, 4, 10**9, 10**8, 0, 900, 4000, 0, 0)]
-    >>> servers = Servers(2, *arrays)
+    >>> arrays = [np.array([n, n]) for n in (1, 8, 3, 4, 10**9, 10**8, 10**7, 0, 900, 4000, 0, 0)]
+    >>> tokens, prefills_ns, runs = np.array([40, 9]), np.zeros(2, int), np.array([1, 0])
+    >>> servers = Servers(2, *arrays, np.array([0, 1, 2]), tokens, prefills_ns, runs)
     >>> servers.waiting + servers.running  # active requests of each server
     array([7, 7])
     """
@@ -112,19 +124,27 @@ class Servers:
     running: Ints
     work_ns: Ints
     size_ns: Ints
+    prefill_ns: Ints
     true_work_ns: Ints
     kv_tokens: Ints
     kv_capacity: Ints
     cached_tokens: Ints
     filled_tokens: Ints
+    begin: Ints
+    active_tokens: Ints
+    active_prefill_ns: Ints
+    active_runs: Ints
     state: Any = None
 
     def __post_init__(self) -> None:
-        for name in COLUMNS:
+        for name in (*COLUMNS, *OF_ACTIVE):
             getattr(self, name).flags.writeable = False
 
 
-COLUMNS = tuple(name for name, kind in Servers.__annotations__.items() if kind is Ints)
+OF_ACTIVE = ("begin", "active_tokens", "active_prefill_ns", "active_runs")
+COLUMNS = tuple(
+    name for name, kind in Servers.__annotations__.items() if kind is Ints and name not in OF_ACTIVE
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +160,10 @@ class RouterContext:
     token_ns : int
         Mean time per output token in the training half, of a request that shares rounds with a full
         batch, which it takes an equal part of.
+    batch_token_ns : sequence of sequences of int
+        For each server, the time between two output tokens of a request in a batch of 1, 2, ...
+        requests: that of all rounds of the training half at their draft lengths and at its median
+        context, over all its output tokens.
 
     Examples
     --------
@@ -151,6 +175,7 @@ class RouterContext:
     servers: int = 1
     past_sizes_ns: Sequence[int] = ()
     token_ns: int = 0
+    batch_token_ns: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)

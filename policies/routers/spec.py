@@ -8,6 +8,7 @@ from lapsd.policies.routers.jsq import JSQ
 from lapsd.policies.routers.least_work import LeastWork, LeastWorkOracle
 from lapsd.policies.routers.random import Random
 from lapsd.policies.routers.round_robin import RoundRobin
+from lapsd.policies.routers.simulate import Simulate
 from lapsd.policies.routers.sita import SITA
 from lapsd.policies.routers.vllm_dp import VllmDP
 from lapsd.policies.routers.weighted import Weighted
@@ -20,6 +21,7 @@ _KNOWN: tuple[type[Router], ...] = (
     LeastWork,
     LeastWorkOracle,
     SITA,
+    Simulate,
     VllmDP,
     CacheAware,
     Weighted,

@@ -66,6 +66,23 @@ class Routing:
         signal_age_ms = router.signal_age_ms if self.signal_age_ms is None else self.signal_age_ms
         return math.ceil(signal_age_ms * 1e6)
 
+    def refuse_old_signals(self, workload: Workload) -> None:
+        """Raise `ValueError` if the first report that may list a request would come after the last
+        arrival.
+
+        In a closed loop the last arrival is not known.
+        """
+        last_ns = int(workload.arrival_ns[-1])
+        if (
+            self.signal_age_ms is not None
+            and workload.clients is None
+            and math.ceil(self.signal_age_ms * 1e6) > last_ns
+        ):
+            raise ValueError(
+                f"signal_age_ms={self.signal_age_ms:g}: must be at most {last_ns / 1e6:g}, when the"
+                " last request arrives: else the router sees no report of a request"
+            )
+
 
 def refuse_many_reports(workload: Workload, report_ns: int) -> None:
     """Raise `ValueError` if each server would make more than `MOST_REPORTS` reports, by the last

@@ -7,14 +7,15 @@ same steps, compiled.
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate, chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import simpy
 
 from lapsd.policies import NEVER
 from lapsd.policies.routers import Router, Servers
-from lapsd.policies.routers.base import COLUMNS
+from lapsd.policies.routers.base import COLUMNS, OF_ACTIVE
 from lapsd.policies.routers.calls import server_of, state_of
 from lapsd.sim.engine.guardrails import Guardrails
 from lapsd.sim.engine.instants import At, arrival, commit, decision, report
@@ -23,6 +24,14 @@ from lapsd.sim.engine.server import SimPyServer, released_at_first, requests_of
 from lapsd.traces import Workload
 
 Report = dict[str, int]
+
+
+class ActiveRequest(NamedTuple):
+    """The part of a report about one active request: `Servers.active_tokens`, and so on."""
+
+    tokens: int
+    prefill_ns: int
+    runs: int
 
 
 @dataclass(eq=False)
@@ -79,6 +88,17 @@ class RoutedServer(SimPyServer):
             "kv_tokens": sum(r.kv_tokens for r in self.running),
             "kv_capacity": self.capacity.kv_tokens or 0,
         }
+
+    def report_active(self) -> list[ActiveRequest]:
+        """Return what the router may know of the active requests now, in order of arrival."""
+        return [
+            ActiveRequest(
+                max(0, r.predicted_tokens - r.tokens),
+                0 if r.rounds else r.recorded.prefill_ns,
+                int(r.running),
+            )
+            for r in sorted(self.active(), key=lambda r: r.index)
+        ]
 
     def _predicted_ns(self, request: Request) -> int:
         """Return the predicted remaining time of an active request."""
@@ -181,6 +201,7 @@ class Service:
         self.released = released_at_first(self.workload)
         self.server = [0] * len(self.workload)
         self.reports: list[Report] = []
+        self.reports_active: list[list[ActiveRequest]] = []
         self.finished = self.env.event()
         self._state = None if self.router is None else state_of(self.router)
 
@@ -244,6 +265,10 @@ class Service:
             self.reports[chosen]["waiting"] += 1
             self.reports[chosen]["work_ns"] += sizes[chosen]
             self.reports[chosen]["true_work_ns"] += self._true_size_ns(request, chosen)
+            prefill_ns = self.servers[chosen].recorded[request.index].prefill_ns
+            self.reports_active[chosen].append(
+                ActiveRequest(request.predicted_tokens, prefill_ns, 0)
+            )
         self.server[request.index] = chosen
         self.servers[chosen].receive(request)
 
@@ -275,10 +300,17 @@ class Service:
             name: [report[name] for report in reports] for name in reports[0]
         }
         columns |= {"allowed": allowed, "size_ns": sizes_ns}
+        columns["prefill_ns"] = [s.recorded[request.index].prefill_ns for s in self.servers]
         memories = [server.memory for server in self.servers]
         columns["cached_tokens"] = [memory.cached_tokens(request) for memory in memories]
         columns["filled_tokens"] = [memory.filled_tokens for memory in memories]
-        arrays = {name: np.array(columns[name], dtype=np.int64) for name in COLUMNS}
+        active = self.reports_active or [server.report_active() for server in self.servers]
+        columns["begin"] = [0, *accumulate(map(len, active))]
+        every = list(chain(*active))
+        columns["active_tokens"] = [r.tokens for r in every]
+        columns["active_prefill_ns"] = [r.prefill_ns for r in every]
+        columns["active_runs"] = [r.runs for r in every]
+        arrays = {name: np.array(columns[name], dtype=np.int64) for name in (*COLUMNS, *OF_ACTIVE)}
         return Servers(count, **arrays, state=self._state)
 
     def _true_size_ns(self, request: Request, number: int) -> int:
@@ -293,6 +325,7 @@ class Service:
         while True:
             yield At(self.env, 0, report(len(self.servers)))
             self.reports = [server.report() for server in self.servers]
+            self.reports_active = [server.report_active() for server in self.servers]
             yield self.env.timeout(self.report_ns)
 
 

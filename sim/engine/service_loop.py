@@ -9,6 +9,7 @@ from typing import Any
 from lapsd.sim.engine.compiled.call import call, compiled, inlined, pointer
 from lapsd.sim.engine.compiled.flat_server import FASTSERVE, NEVER, OUT_OF_RANGE, Server
 from lapsd.sim.engine.compiled.flat_service import (
+    ACTIVE_LENGTHS,
     ALLOWED,
     CACHED,
     COMMIT,
@@ -17,6 +18,7 @@ from lapsd.sim.engine.compiled.flat_service import (
     KV_TOKENS,
     NO_EVENT,
     NOT_ALLOWED,
+    PREFILL,
     RANDOM,
     REQUEST,
     RUNNING,
@@ -171,6 +173,8 @@ def send(v: Shared, s: Server, i: int, now_ns: int) -> None:
         count_sent(v, i, k)
     if v.phase[k] == DECISION:
         v.ends_ns[k] = min(v.ends_ns[k], now_ns)
+    if v.at.sees_active:
+        add_known(v, i, k)
     if v.at.report_ns:
         v.columns[WAITING * v.at.servers + k] += 1
         v.columns[WORK * v.at.servers + k] += v.jobs[i].size_ns
@@ -191,11 +195,14 @@ def ask_router(v: Shared, servers: Any, arrays: Server, i: int, now_ns: int) -> 
         v.columns[ALLOWED * v.at.servers + k] = 1
         row = v.costs[k] * v.at.requests + i
         v.columns[SIZE * v.at.servers + k] = v.sizes_ns[row]
+        v.columns[PREFILL * v.at.servers + k] = v.prefill_ns[row]
     if v.at.sees_caches:
         for k in range(v.at.servers):
             s = server_of(servers[k], v.jobs, arrays)
             v.columns[CACHED * v.at.servers + k] = cached_tokens(s, i)
             v.columns[FILLED * v.at.servers + k] = filled_tokens(s)
+    if v.at.sees_active:
+        list_active(v)
     if v.at.ranks:
         allow(v, v.sizes_ns[v.costs[0] * v.at.requests + i])
     chosen = call(v.at.route, v.at.router, v.at.record_address, now_ns, 0)
@@ -225,6 +232,61 @@ def report(v: Shared, s: Server, now_ns: int) -> None:
             job = s.jobs[s.running[n]]
             tokens += job.prompt_tokens + job.tokens
         v.columns[KV_TOKENS * count + k] = tokens
+    if v.at.sees_active:
+        report_active(v, k)
+
+
+@compiled
+def add_known(v: Shared, i: int, k: int) -> None:
+    """Let the router know of a request that was sent to a server."""
+    v.next_known[i] = -1
+    v.known_tokens[i] = v.jobs[i].predicted_tokens
+    v.known_prefill_ns[i] = v.jobs[i].prefill_cost_ns
+    v.known_runs[i] = 0
+    if v.first_known[k] < 0:
+        v.first_known[k] = i
+    else:
+        v.next_known[v.last_known[k]] = i
+    v.last_known[k] = i
+
+
+@compiled
+def report_active(v: Shared, k: int) -> None:
+    """Write what the router may know of the active requests of a server now."""
+    i, kept = v.first_known[k], -1
+    v.first_known[k] = -1
+    while i >= 0:
+        job, following = v.jobs[i], v.next_known[i]
+        if job.tokens < job.output_tokens:
+            v.known_tokens[i] = max(0, job.predicted_tokens - job.tokens)
+            v.known_prefill_ns[i] = job.prefill_cost_ns if job.rounds == 0 else 0
+            v.known_runs[i] = 1 if job.running else 0
+            if kept < 0:
+                v.first_known[k] = i
+            else:
+                v.next_known[kept] = i
+            kept = i
+            v.next_known[i] = -1
+        i = following
+    v.last_known[k] = kept
+
+
+@compiled
+def list_active(v: Shared) -> None:
+    """List the active requests that the router knows of, one server after the other."""
+    count = 0
+    for k in range(v.at.servers):
+        v.begin[k] = count
+        i = v.first_known[k]
+        while i >= 0:
+            v.active_tokens[count] = v.known_tokens[i]
+            v.active_prefill_ns[count] = v.known_prefill_ns[i]
+            v.active_runs[count] = v.known_runs[i]
+            count += 1
+            i = v.next_known[i]
+    v.begin[v.at.servers] = count
+    for word in ACTIVE_LENGTHS:
+        v.record[word] = count
 
 
 @inlined
@@ -247,6 +309,16 @@ def shared_of(at: Any, arrays: Shared) -> Shared:
         pointer(arrays.spans),
         pointer(arrays.sent),
         pointer(arrays.active),
+        pointer(arrays.first_known),
+        pointer(arrays.last_known),
+        pointer(arrays.next_known),
+        pointer(arrays.known_tokens),
+        pointer(arrays.known_prefill_ns),
+        pointer(arrays.known_runs),
+        pointer(arrays.begin),
+        pointer(arrays.active_tokens),
+        pointer(arrays.active_prefill_ns),
+        pointer(arrays.active_runs),
     )
 
 

@@ -74,6 +74,7 @@ def refuse_what_cannot_be(setups: Sequence[ServerSetup], policy: Policy, routing
     """Raise `ValueError` if the policy cannot be had with these servers and this routing."""
     for setup in setups:
         refuse_batch_prices(setup.workload)
+    routing.refuse_old_signals(setups[0].workload)
     if routing.central:
         first = setups[0]
         memory = first.capacity.memory_for(first.workload.priced)

@@ -84,7 +84,12 @@ def router_context(training: PricedTrace, history: RequestHistory) -> RouterCont
     decoding_ns, tokens = int(training.round_ns.sum()), int(training.trace.output_tokens.sum())
     token_ns = decoding_ns // (tokens * training.batch)
     sizes_ns = training.prefill_ns + token_ns * np.asarray(history.predicted_tokens, dtype=np.int64)
-    return RouterContext(past_sizes_ns=tuple(np.sort(sizes_ns).tolist()), token_ns=token_ns)
+    by_batch = tuple(training.mean_token_ns(b) for b in range(1, training.batch + 1))
+    return RouterContext(
+        past_sizes_ns=tuple(np.sort(sizes_ns).tolist()),
+        token_ns=token_ns,
+        batch_token_ns=(by_batch,),
+    )
 
 
 @lru_cache(maxsize=4)  # a priced trace may hold 100 MB

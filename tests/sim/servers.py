@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from lapsd.policies import Policy
+from lapsd.policies import NEVER, Policy
 from lapsd.policies.routers import Router, RouterContext
 from lapsd.policies.routers.spec import ROUTERS, parse_router
 from lapsd.sim.engine import Run
@@ -67,14 +67,16 @@ class Sticky(Router):
 
 
 @st.composite
-def routings(draw: st.DrawFn, size_ns: int) -> Routing:
-    """Any router with signals of any age, in sizes of a request, with guardrails or without."""
+def routings(draw: st.DrawFn, size_ns: int, last_ns: int) -> Routing:
+    """Any router with signals of any age, in sizes of a request, up to the last arrival, with
+    guardrails or without.
+    """
     router = draw(st.sampled_from([*ROUTERS, "jsq:d=1", "jsq:d=2", "jsq:d=9", "sticky"]))
     made = Sticky(draw(st.integers(0, 3))) if router == "sticky" else parse_router(router)
     age = draw(st.sampled_from([None, 0.0, 0.1, 0.7, 5.0]))
     return Routing(
         made,
-        signal_age_ms=None if age is None else age * size_ns / 1e6,
+        signal_age_ms=None if age is None else max(0, min(age * size_ns, last_ns - 1)) / 1e6,
         guardrails=draw(st.sampled_from([None, None, 0.01, 1.0, 4.0])),
         load=draw(st.sampled_from([None, 0.5, 0.95])),
     )
@@ -88,7 +90,8 @@ def service_cases(draw: st.DrawFn) -> tuple[list[ServerSetup], Policy, Routing]:
     work, policy, capacity = draw(
         cases(EVERY, prefills=EVERY_PREFILL) | prefix_cases() | prefix_draft_cases() | draft_cases()
     )
-    routing = draw(routings(int(work.priced.mean_size_ns) + 1))
+    last_ns = int(work.arrival_ns[-1]) if work.clients is None else NEVER
+    routing = draw(routings(int(work.priced.mean_size_ns) + 1, last_ns))
     if policy.drafts is not None and routing.router.clairvoyant:
         routing = replace(routing, router=parse_router("least-work"))
     kinds = [_setup(draw, work, capacity)]
@@ -106,7 +109,9 @@ def _setup(draw: st.DrawFn, work: Any, capacity: Any) -> ServerSetup:
     """Return a server whose predictions of sizes are any."""
     token_ns = draw(st.integers(0, 10_000))
     sizes = sorted(draw(st.lists(st.integers(0, 100_000), max_size=5)))
-    past = replace(context(work.priced), routing=RouterContext(1, tuple(sizes), token_ns))
+    by_batch = tuple(draw(st.lists(st.integers(0, 20_000), max_size=4)))
+    routing = RouterContext(1, tuple(sizes), token_ns, (by_batch,))
+    past = replace(context(work.priced), routing=routing)
     return ServerSetup(work, past, capacity)
 
 

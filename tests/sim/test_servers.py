@@ -257,6 +257,8 @@ def test_a_router_is_the_text_that_describes_it(spec):
         ({"router": "nearest"}, "unknown router 'nearest'"),
         ({"servers": 2, "router": "jsq:d=0"}, "jsq: d=0: must be between 1 and 1024"),
         ({"servers": 2, "signal_age_ms": -1}, "signal_age_ms=-1"),
+        ({"servers": 2, "signal_age_ms": 1e8, "load": 0.5}, "signal_age_ms=1e+08: must be at most"),
+        ({"servers": 2, "router": "simulate:more=0"}, "simulate: more=0: must be between 1 and"),
         ({"servers": 2, "guardrails": 0}, "guardrails=0: must be above 0"),
         ({"servers": 2, "server_profiles": "nowhere"}, "nowhere"),
         ({"server_profiles": "llama-7b-h200+llama-7b-a100"}, "lists 2 for 1 server"),

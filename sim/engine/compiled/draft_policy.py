@@ -6,7 +6,6 @@ signature. It reads a record (`drafts.STEP`) as a `DraftStep`.
 
 import ctypes
 from dataclasses import dataclass
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,13 +19,14 @@ from lapsd.policies.calls import name_of
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep
 from lapsd.policies.drafts.calls import bound_drafts, lengths_of
 from lapsd.sim.engine.compiled import flat_server as flat
+from lapsd.sim.engine.compiled.bound import Bound
 from lapsd.sim.engine.compiled.cache import cache_folder
 from lapsd.sim.engine.compiled.call import FUNCTIONS
 from lapsd.sim.engine.compiled.drafts import COLUMNS_AND_TRUTH, NUMBERS, STEP, TABLES, WORDS
 from lapsd.sim.engine.compiled.interpreted import PARAMETERS, RecordView, new_address
 from lapsd.sim.engine.compiled.job import RAISED
 from lapsd.sim.engine.compiled.methods import struct_of
-from lapsd.sim.engine.compiled.parameters import Layout, Parameters, layout_of, parameters_of
+from lapsd.sim.engine.compiled.parameters import Layout, layout_of
 from lapsd.sim.engine.compiled.policy import (
     NotCompilable,
     compile_method,
@@ -43,45 +43,15 @@ METHODS = ("choose",)
 
 
 @dataclass(eq=False)
-class BoundDrafts:
-    """A draft policy that `bind` returned, with its compiled method and the arrays of the loop.
+class BoundDrafts(Bound[DraftPolicy]):
+    """A draft policy, with the arrays of the loop."""
 
-    Attributes
-    ----------
-    address : int
-        Of the compiled method.
-    kept : compiled function, which lives as long as this object.
-    reads : names that the policy's code uses.
-    """
-
-    policy: DraftPolicy
     context: DraftContext
     drafting: Drafting
-    address: int
-    layout: Layout
-    state: np.dtype[Any]
-    kept: Any
-    reads: frozenset[str]
-
-    @cached_property
-    def parameters(self) -> Parameters:
-        """The record of its parameters."""
-        made = parameters_of(self.policy, self.layout)
-        PARAMETERS[made.address] = made
-        return made
 
     def longest_drafts(self, rows: int) -> NDArray[np.int64]:
         """Return the longest draft that a request of each row may get."""
         return np.full(rows, self.policy.most)
-
-    def new_state(self) -> NDArray[Any]:
-        """Return the state that the policy keeps in a run, with its defaults."""
-        made = np.zeros(1, dtype=self.state)
-        if self.policy.State is not None:
-            initial = self.policy.State()
-            for name in self.state.names or ():
-                made[name] = getattr(initial, name)
-        return made
 
     def fields(self, tables: flat.DraftTables) -> dict[str, int]:
         """Return the fields of a server's record that say how drafts are chosen and verified."""
@@ -131,7 +101,7 @@ def bind_drafts(
     if isinstance(found, str):
         return NotCompilable(found)
     kept, state = found
-    return BoundDrafts(bound, context, drafting, kept.address, layout, state, kept, names)
+    return BoundDrafts(bound, kept.address, layout, state, kept, names, context, drafting)
 
 
 def _compile(policy: DraftPolicy, layout: Layout) -> tuple[Any, np.dtype[Any]]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lapsd.policies.routers.base import COLUMNS
+from lapsd.policies.routers.base import COLUMNS, OF_ACTIVE
 
 COMMIT, DECISION = 0, 1  # what a server does next, at `ends_ns`
 NOT_ALLOWED, NO_EVENT = 13, 14  # error codes, after those of servers
@@ -30,6 +30,7 @@ FIELDS = (
     "sees_truth",
     "sees_kv_tokens",
     "sees_caches",
+    "sees_active",
     "ranks",  # of guardrails; 0: none
     "error",
     "error_ns",
@@ -40,13 +41,15 @@ SERVICE = np.dtype([(name, "i8") for name in FIELDS], align=True)
 # words of the record that the router reads: numbers, then the address and length of each array
 NUMBERS = ("index", "arrival_ns", "prompt_tokens", "predicted_tokens", "count", "state")
 ROUTE = {name: word for word, name in enumerate(NUMBERS)}
-for _name in ("random", *COLUMNS):
+for _name in ("random", *COLUMNS, *OF_ACTIVE):
     ROUTE[_name] = len(NUMBERS) + 2 * (len(ROUTE) - len(NUMBERS))
-WORDS = len(NUMBERS) + 2 * (1 + len(COLUMNS))
+WORDS = len(NUMBERS) + 2 * (1 + len(COLUMNS) + len(OF_ACTIVE))
 REQUEST, RANDOM = ROUTE["index"], ROUTE["random"]
+ACTIVE_LENGTHS = tuple(ROUTE[name] + 1 for name in OF_ACTIVE[1:])
 
 ALLOWED, WAITING, RUNNING = (COLUMNS.index(n) for n in ("allowed", "waiting", "running"))
 WORK, SIZE, TRUE_WORK = (COLUMNS.index(n) for n in ("work_ns", "size_ns", "true_work_ns"))
+PREFILL = COLUMNS.index("prefill_ns")
 KV_TOKENS, CACHED, FILLED = (
     COLUMNS.index(n) for n in ("kv_tokens", "cached_tokens", "filled_tokens")
 )
@@ -79,6 +82,14 @@ class Shared(NamedTuple):
         Counters of guardrails.
     active : int64 (S,)
         With guardrails, active requests.
+    first_known, last_known : int64 (S,)
+        Where the router sees active requests: those of each server that its last report lists or
+        that were sent to it since, as a list in order of arrival; -1: none.
+    next_known, known_tokens, known_prefill_ns, known_runs : int64 (N,)
+        The next request of that list, and what the router knows of each.
+    begin : int64 (S + 1,)
+    active_tokens, active_prefill_ns, active_runs : int64 (N,)
+        As in `Servers`, filled when the router is asked.
     """
 
     at: Any
@@ -97,3 +108,13 @@ class Shared(NamedTuple):
     spans: Any
     sent: Any
     active: Any
+    first_known: Any
+    last_known: Any
+    next_known: Any
+    known_tokens: Any
+    known_prefill_ns: Any
+    known_runs: Any
+    begin: Any
+    active_tokens: Any
+    active_prefill_ns: Any
+    active_runs: Any

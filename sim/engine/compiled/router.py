@@ -4,8 +4,6 @@ The method `route` reads one record (`flat_service.ROUTE`), as a request and as 
 """
 
 import ctypes
-from dataclasses import dataclass
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +14,9 @@ from numpy.typing import NDArray
 
 from lapsd.policies.calls import name_of
 from lapsd.policies.routers import Router, Servers
-from lapsd.policies.routers.base import COLUMNS
+from lapsd.policies.routers.base import COLUMNS, OF_ACTIVE
 from lapsd.policies.routers.calls import server_of
+from lapsd.sim.engine.compiled.bound import Bound
 from lapsd.sim.engine.compiled.cache import cache_folder
 from lapsd.sim.engine.compiled.call import FUNCTIONS
 from lapsd.sim.engine.compiled.draft_policy import state_at
@@ -25,7 +24,7 @@ from lapsd.sim.engine.compiled.flat_service import NUMBERS, ROUTE, WORDS
 from lapsd.sim.engine.compiled.interpreted import PARAMETERS, new_address
 from lapsd.sim.engine.compiled.job import RAISED
 from lapsd.sim.engine.compiled.methods import struct_of
-from lapsd.sim.engine.compiled.parameters import Layout, Parameters, layout_of, parameters_of
+from lapsd.sim.engine.compiled.parameters import Layout, layout_of
 from lapsd.sim.engine.compiled.policy import (
     NotCompilable,
     compile_method,
@@ -41,47 +40,11 @@ METHODS = ("route",)
 OF_REQUEST = ("index", "arrival_ns", "prompt_tokens", "predicted_tokens")
 
 
-@dataclass(eq=False)
-class BoundRouter:
-    """A router that `bind` returned, with its compiled method.
-
-    Attributes
-    ----------
-    address : int
-        Of the compiled method.
-    kept : compiled function, which lives as long as this object.
-    reads : names that the router's code uses.
-    """
-
-    router: Router
-    address: int
-    layout: Layout
-    state: np.dtype[Any]
-    kept: Any
-    reads: frozenset[str]
-
-    @cached_property
-    def parameters(self) -> Parameters:
-        """The record of its parameters."""
-        made = parameters_of(self.router, self.layout)
-        PARAMETERS[made.address] = made
-        return made
-
-    def new_state(self) -> NDArray[Any]:
-        """Return the state that the router keeps in a run, with its defaults."""
-        made = np.zeros(1, dtype=self.state)
-        if self.router.State is not None:
-            initial = self.router.State()
-            for name in self.state.names or ():
-                made[name] = getattr(initial, name)
-        return made
-
-
 _COMPILED: dict[Layout, tuple[Any, np.dtype[Any]] | str] = {}
 """Compiled methods and dtypes of states by layout, or why a router cannot be compiled."""
 
 
-def compile_router(router: Router) -> BoundRouter:
+def compile_router(router: Router) -> Bound[Router]:
     """Return a router that `bind` returned, with its compiled method.
 
     Raises
@@ -100,7 +63,7 @@ def compile_router(router: Router) -> BoundRouter:
     if isinstance(found, str):
         raise NotCompilable(found)
     kept, state = found
-    return BoundRouter(router, kept.address, layout, state, kept, names)
+    return Bound(router, kept.address, layout, state, kept, names)
 
 
 def _compile(router: Router, layout: Layout) -> tuple[Any, np.dtype[Any]]:
@@ -117,7 +80,7 @@ def servers_struct(state: np.dtype[Any]) -> ServersStruct:
     """Return the Numba type of `Servers`."""
     whole = types.Array(types.int64, 1, "C", readonly=True)
     found: dict[str, tuple[int, types.Type]] = {"count": (8 * ROUTE["count"], types.int64)}
-    found |= {name: (8 * ROUTE[name], whole) for name in COLUMNS}
+    found |= {name: (8 * ROUTE[name], whole) for name in (*COLUMNS, *OF_ACTIVE)}
     refused = {"state": "is not there: the router declares no State"}
     if state.names:
         found["state"] = 8 * ROUTE["state"], state_struct(state, writes=True)
@@ -141,23 +104,23 @@ def seen_at(address: int, state: Any) -> tuple[RoutedRequest, Servers]:
         return np.frombuffer(memory, dtype=np.int64).copy()
 
     index, arrival_ns, prompt, predicted, count, _ = words[: len(NUMBERS)]
-    columns = {name: array(name) for name in COLUMNS}
+    columns = {name: array(name) for name in (*COLUMNS, *OF_ACTIVE)}
     request = RoutedRequest(index, arrival_ns, prompt, predicted, array("random"))
     return request, Servers(count, **columns, state=state)
 
 
-def explain_router(bound: BoundRouter, address: int, now_ns: int) -> ValueError:
+def explain_router(bound: Bound[Router], address: int, now_ns: int) -> ValueError:
     """Return the error of `route`, by calling it again in Python, unless it has a State, which it
     has written to.
     """
     request, servers = seen_at(address, None)
     if not bound.state.names:
         try:
-            server_of(bound.router, request, servers, now_ns)
+            server_of(bound.policy, request, servers, now_ns)
         except ValueError as error:
             return error
     return ValueError(
-        f"router {name_of(bound.router)}: route of request {request.index} at {now_ns} ns raised an"
+        f"router {name_of(bound.policy)}: route of request {request.index} at {now_ns} ns raised an"
         " exception or returned what it must not, which engine=simpy names"
     )
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.policies import Policy
-from lapsd.policies.routers.base import COLUMNS
+from lapsd.policies.routers import Router
+from lapsd.policies.routers.base import COLUMNS, OF_ACTIVE
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.arrays import (
     capacity_fields,
@@ -18,6 +19,7 @@ from lapsd.sim.engine.compiled.arrays import (
     rounds_of,
     workload_fields,
 )
+from lapsd.sim.engine.compiled.bound import Bound
 from lapsd.sim.engine.compiled.draft_policy import (
     BoundDrafts,
     draft_tables,
@@ -28,7 +30,7 @@ from lapsd.sim.engine.compiled.draft_policy import (
 from lapsd.sim.engine.compiled.flat_service import NO_EVENT, ROUTE, SERVICE, WORDS, Shared
 from lapsd.sim.engine.compiled.parameters import Parameters
 from lapsd.sim.engine.compiled.policy import NotCompilable
-from lapsd.sim.engine.compiled.router import BoundRouter, compile_router, explain_router
+from lapsd.sim.engine.compiled.router import compile_router, explain_router
 from lapsd.sim.engine.compiled.runs import BoundPolicy, PlannedRun, error_of, lists_for, plan
 from lapsd.sim.engine.compiled.service_program import serve
 from lapsd.sim.engine.guardrails import edges_of, growth
@@ -80,7 +82,7 @@ class _Service:
         setups: Sequence[ServerSetup],
         kinds: Sequence[ServerSetup],
         planned: Sequence[PlannedRun],
-        router: BoundRouter | None,
+        router: Bound[Router] | None,
         routing: Routing,
     ) -> None:
         self.kinds, self.planned, self.router, self.routing = kinds, planned, router, routing
@@ -285,6 +287,10 @@ class _Service:
         g = routing.guardrails or 0.0
         spans = np.array([int(g * end) for end in edges[1:].tolist()] or [0], dtype=np.int64)
         ranks = len(edges) - 1
+        known = {name: np.full(count, -1) for name in ("first_known", "last_known")}
+        known["begin"] = np.zeros(count + 1, dtype=np.int64)
+        for name in OF_REQUESTS:
+            known[name] = np.zeros(requests if self.sees_active else 1, dtype=np.int64)
         shared = Shared(
             0,
             jobs,
@@ -309,7 +315,11 @@ class _Service:
             spans=spans,
             sent=np.zeros(max(1, ranks) * count, dtype=np.int64),
             active=np.zeros(count, dtype=np.int64),
+            **known,
         )
+        for name in OF_ACTIVE:
+            record[ROUTE[name]] = getattr(shared, name).ctypes.data
+        record[ROUTE["begin"] + 1] = count + 1
         services = np.zeros(1, SERVICE)
         fields: dict[str, int] = {
             "servers": count,
@@ -329,7 +339,7 @@ class _Service:
     def _router_fields(self, record: Ints) -> dict[str, int]:
         """Return the fields of the service's record that say how to call the router."""
         assert self.router is not None
-        router = self.router.router
+        router = self.router.policy
         random = random_numbers(self.workload, router.draws)
         state = self.router.new_state()
         self.kept += [random, state]
@@ -344,7 +354,13 @@ class _Service:
             "sees_truth": bool(router.clairvoyant),
             "sees_kv_tokens": "kv_tokens" in self.router.reads,
             "sees_caches": bool(self.router.reads & {"cached_tokens", "filled_tokens"}),
+            "sees_active": self.sees_active,
         }
+
+    @property
+    def sees_active(self) -> bool:
+        """Whether the router reads what it may know of active requests."""
+        return self.router is not None and bool(self.router.reads & {*OF_ACTIVE})
 
     def _refuse_failed(
         self, services: NDArray[Any], servers: NDArray[Any], jobs: NDArray[Any], arrays: flat.Server
@@ -386,6 +402,8 @@ class _Service:
         )
 
 
+OF_REQUESTS = ("next_known", "known_tokens", "known_prefill_ns", "known_runs", *OF_ACTIVE[1:])
+"""The arrays of `Shared` with an entry for each request, where the router sees active ones."""
 BEGIN: dict[str, Any] = {
     "rounds_at": lambda part, verify: part.round_base_ns,
     "prefill_row": lambda part, verify: part.prefill_at,
