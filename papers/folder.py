@@ -12,6 +12,7 @@ from lapsd.papers.question import Paper
 from lapsd.traces.files import (
     Kind,
     claim as claim_folder,
+    file_sha256,
     first_difference,
     in_work,
     profile_sha256,
@@ -72,6 +73,11 @@ def _description(paper: Paper, inputs: Inputs, size: Size) -> dict[str, Any]:
         "profile": inputs.profile_name,
         "profile_sha256": profile_sha256(inputs.profile_name),
         "size": asdict(size),
+        **(
+            {"arrivals": {n: file_sha256(inputs.arrivals[n]) for n in inputs.arrivals}}
+            if inputs.arrivals
+            else {}
+        ),
         "lapsd": version("lapsd"),
     }
 

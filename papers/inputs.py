@@ -1,10 +1,11 @@
 """The inputs of a reproduction: a trace, a profile, and how much is run."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario, Split
-from lapsd.traces import AcceptanceModel, Profile, Trace, fit_acceptance
+from lapsd.traces import AcceptanceModel, Profile, Trace, fit_acceptance, load_arrivals
 
 RECORDED, MEASURED = "recorded", "measured"  # names of the trace and the profile in sweeps
 ALL = "all"  # all data sets together
@@ -27,23 +28,29 @@ class Size:
     claims: int
     queues: int
     others: int
-    stability: int
-    map: int
-    spreads: tuple[float, ...]
-    errors: tuple[float, ...]
-    loads: tuple[float, ...]
-    stretches: tuple[float, ...]
-    generated: int
+    stability: int = 0
+    map: int = 0
+    spreads: tuple[float, ...] = ()
+    errors: tuple[float, ...] = ()
+    loads: tuple[float, ...] = ()
+    stretches: tuple[float, ...] = ()
+    generated: int = 0
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A trace and a profile, the names that the user gave them, and values derived from them."""
+    """A trace and a profile, the names that the user gave them, and values derived from them.
+
+    Attributes
+    ----------
+    arrivals : files of recorded arrivals, by the names that reports give them
+    """
 
     trace_name: str
     profile_name: str
     trace: Trace
     profile: Profile
+    arrivals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def datasets(self) -> list[str]:
@@ -72,6 +79,11 @@ class Inputs:
             If the model cannot be fitted to the trace.
         """
         return dict(fit_acceptance(self.trace))
+
+    @cached_property
+    def with_prefixes(self) -> dict[str, str]:
+        """The files of recorded arrivals that hold hashes of prompts, by name."""
+        return {n: f for n, f in self.arrivals.items() if load_arrivals(f).prefixes is not None}
 
     @property
     def recording(self) -> str:

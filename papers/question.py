@@ -1,7 +1,7 @@
 """Papers as lists of questions, and questions as functions from sweeps to tables, text, figures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -86,6 +86,8 @@ class Paper:
         sections
     full, quick : how much is run
     trace, profile : defaults
+    arrivals : files of recorded arrivals, which the report names by their names; None: no question
+        uses any
     """
 
     name: str
@@ -97,6 +99,21 @@ class Paper:
     quick: Size
     trace: str = "reference"
     profile: str = "reference"
+    arrivals: Sequence[str] | None = None
+
+    def with_arrivals(self, files: Sequence[str]) -> "Paper":
+        """Return the paper with files of recorded arrivals.
+
+        Raises
+        ------
+        ValueError
+            If it does not use them.
+        """
+        if files and self.arrivals is None:
+            raise ValueError(
+                f"arrivals={files[0]}: the report on {self.name} does not use arrivals"
+            )
+        return replace(self, arrivals=files) if files else self
 
 
 def ask(questions: Sequence[Question], evidence: Evidence) -> tuple[list[Answer], list[str]]:

@@ -21,7 +21,7 @@ from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.execution import finish, start
 from lapsd.sim.sweeps.grid import Sweep
-from lapsd.traces import load_profile, load_trace, save_trace
+from lapsd.traces import load_arrivals, load_profile, load_trace, save_trace
 from lapsd.traces.errors import FormatError
 from lapsd.traces.files import in_work, only_writer, publish
 
@@ -70,7 +70,8 @@ def reproduce(
     check_engine(engine)
     folder, show = Path(out), progress or (lambda what, done, total: None)
     trace, profile = trace or paper.trace, profile or paper.profile
-    inputs = Inputs(trace, profile, load_trace(trace), load_profile(profile))
+    named = named_arrivals(paper.arrivals or ())
+    inputs = Inputs(trace, profile, load_trace(trace), load_profile(profile), named)
     size = size or paper.full
     if draw_only and not (folder / MARK).exists():
         raise ValueError(f"{folder} holds no reproduction (no file {MARK}) to draw from")
@@ -82,6 +83,23 @@ def reproduce(
         missing = _reproduce(work, paper, inputs, size, workers, draw_only, engine, show)
         publish(folder, REPRODUCTION)
     return missing
+
+
+def named_arrivals(files: Sequence[str]) -> dict[str, str]:
+    """Return files of recorded arrivals by name.
+
+    Raises
+    ------
+    ValueError
+        If a file does not hold arrivals, or two have one name.
+    """
+    named: dict[str, str] = {}
+    for file in files:
+        load_arrivals(file)
+        if Path(file).stem in named:
+            raise ValueError(f"arrivals={file}: there are two files named {Path(file).stem}")
+        named[Path(file).stem] = file
+    return named
 
 
 def _reproduce(

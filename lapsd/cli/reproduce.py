@@ -31,6 +31,13 @@ def reproduce(
         str,
         typer.Argument(help="laps-sd, alise, beyond (kernel-gittins), draft-length, or routing."),
     ] = "laps-sd",
+    arrivals: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A file of recorded arrivals, as lapsd import azure and mooncake write, for"
+            " routing; may be repeated."
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few seeds and coarse maps, for a first look.")
     ] = False,
@@ -53,7 +60,7 @@ def reproduce(
         raise ValueError("--overwrite: replaces everything; not with --resume or --draw-only")
     if draw_only:
         refuse_ignored("with --draw-only", "workers", "engine")
-    chosen = paper_of(paper)
+    chosen = paper_of(paper).with_arrivals(arrivals or ())
     with watch() as shown:
         missing = run(
             out,

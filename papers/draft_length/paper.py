@@ -3,6 +3,7 @@
 from lapsd.papers.draft_length import estimate, joint, knowledge, lengths, own_rules, published
 from lapsd.papers.draft_length.fixed import FIRST_SEED, table_spec
 from lapsd.papers.inputs import Inputs, Size
+from lapsd.papers.introduction import comparison, quick_version
 from lapsd.papers.laps_sd.fixed import POLICIES, PREDICTOR
 from lapsd.papers.question import Paper
 from lapsd.papers.report import Table
@@ -17,36 +18,14 @@ QUESTIONS = (
     published.BY_CONCURRENCY,
 )
 FULL = Size(
-    "full",
-    claims=24,
-    queues=24,
-    others=60,
-    stability=48,
-    map=96,
-    spreads=(),
-    errors=(),
-    loads=(0.3, 0.6, 0.8, 0.95, 1.1),
-    stretches=(),
-    generated=0,
+    "full", claims=24, queues=24, others=60, stability=48, map=96, loads=(0.3, 0.6, 0.8, 0.95, 1.1)
 )
-QUICK = Size(
-    "quick",
-    claims=4,
-    queues=4,
-    others=8,
-    stability=4,
-    map=16,
-    spreads=(),
-    errors=(),
-    loads=(0.8, 1.1),
-    stretches=(),
-    generated=0,
-)
+QUICK = Size("quick", claims=4, queues=4, others=8, stability=4, map=16, loads=(0.8, 1.1))
 
 
 def intro(inputs: Inputs, size: Size) -> list[str]:
     """Return what the report asks, and how it compares draft policies."""
-    text = [
+    return [
         (
             "A draft policy chooses before each step how many tokens the draft model proposes for"
             " each request (docs/results/draft-length.md describes them). This report compares"
@@ -54,21 +33,12 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
             f" {inputs.machine}: with the best fixed length in hindsight, with an oracle that knows"
             " what will be accepted, and together with the order of requests."
         ),
-        (
-            "A difference is a ratio of mean latencies minus 1, paired over seeds, with a 95 %"
-            " interval by the delta method. It is statistically significant if the interval"
-            " excludes 0. The rules for verdicts are part of the program and were fixed before the"
-            " runs. The intervals are of single comparisons: of forty equal policies one would be"
-            " significantly slower by chance. A verdict has one primary criterion; “in"
-            " part” needs at least half of the cells, never the best of several."
+        comparison(
+            verdicts="A verdict has one primary criterion; “in part” needs at least half of the"
+            " cells, never the best of several."
         ),
+        *quick_version(size),
     ]
-    if size.name == "quick":
-        text.append(
-            "This is the quick version, with few seeds, two loads and therefore wide intervals. Use"
-            " the full version for results to quote."
-        )
-    return text
 
 
 def settings(inputs: Inputs, size: Size) -> Table:

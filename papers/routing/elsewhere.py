@@ -29,11 +29,16 @@ from lapsd.sim.sweeps.grid import Sweep
 
 SERVERS = 16
 CV = 3.0
-CHANGES: dict[str, dict[str, Any]] = {
-    "recorded lengths": {"trace": RECORDED},
-    f"gaps with CV {CV:g}": {"cv": CV},
-}
 PAIRS = [(order, drafts) for order in (FCFS, LP_SRPT) for drafts in (FIXED, PRICED)]
+
+
+def changes(inputs: Inputs) -> dict[str, dict[str, Any]]:
+    """Return the settings that each change has."""
+    return {
+        "recorded lengths": {"trace": RECORDED},
+        f"gaps with CV {CV:g}": {"cv": CV},
+        **{f"arrivals of {name}": {"arrivals": path} for name, path in inputs.arrivals.items()},
+    }
 
 
 def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
@@ -43,7 +48,7 @@ def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
         f"{change.replace(' ', '-')}-{b}": routed_sweep(
             PAIRS, b, SERVERS, seeds(size, SERVERS), **(shared | changed)
         )
-        for change, changed in CHANGES.items()
+        for change, changed in changes(inputs).items()
         for b in batches(inputs)
     }
 
@@ -51,7 +56,7 @@ def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
 def find(evidence: Evidence) -> Tables:
     """Return the effects of each decision, as in `decisions`, by change and cell."""
     rows = []
-    for change in CHANGES:
+    for change in changes(evidence.inputs):
         for batch in batches(evidence.inputs):
             records = evidence.records[f"{change.replace(' ', '-')}-{batch}"]
             for load, some in records.groupby("load"):
@@ -66,10 +71,18 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     rows = tables["elsewhere"]
     paragraphs = [
         f"The first question again with {SERVERS} servers: with the lengths of the recorded trace,"
-        f" and with Gamma gaps between arrivals with a coefficient of variation of {CV:g}. Recorded"
-        " arrivals of Azure and Mooncake are not part of the package and are not tested here;"
-        " lapsd compare --arrivals takes them."
+        f" and with Gamma gaps between arrivals with a coefficient of variation of {CV:g}."
     ]
+    if evidence.inputs.arrivals:
+        paragraphs.append(
+            "With arrivals of a file, its gaps from a random request on are scaled to the load;"
+            " lengths are those of the other questions."
+        )
+    else:
+        paragraphs.append(
+            "Recorded arrivals are not tested: no file was given (--arrivals), and the package"
+            " holds none."
+        )
     for change, some in rows.groupby("change", sort=False):
         parts = [f"{name} in {count}" for name, count in leaders(some).items()]
         if none := int((some["leader"] == NO_LEADER).sum()):

@@ -20,6 +20,7 @@ from lapsd.traces import Trace
 SERVERS = (4, 16, 64)
 BATCHES = (1, 16)
 RANDOM, ROUND_ROBIN, JSQ, LEAST_WORK = "random", "round-robin", "jsq", "least-work"
+SIMULATE = "simulate"
 ROUTERS = (RANDOM, ROUND_ROBIN, JSQ, LEAST_WORK)
 FCFS, LP_SRPT, LAPS_SD = "fcfs", "lp-srpt", "laps-sd"
 ORDERS = (FCFS, LP_SRPT, LAPS_SD)

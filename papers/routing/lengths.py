@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lapsd.traces import Trace, load_trace
+from lapsd.traces import Trace, load_arrivals, load_trace
+from lapsd.traces.derived.ordinary import ordinary_decoding
 from lapsd.traces.derived.replay import at_draft_length
 from lapsd.traces.errors import FormatError
 from lapsd.traces.provenance import Provenance
@@ -20,13 +21,48 @@ SEED = 30
 def with_azure_lengths(recorded: Trace, requests: int | None = None) -> Trace:
     """Return requests with Azure's prompt and output lengths and acceptances by output position.
 
-    For each request, a recorded request is drawn from the `NEIGHBOURS` requests with the nearest
-    log output length. Its acceptances by position are used from the first position on, and repeat
-    if the output is longer. Rounds draft `DRAFTED` tokens.
-
     Parameters
     ----------
     requests : number of requests, drawn without replacement; None: `REQUESTS`.
+
+    Raises
+    ------
+    FormatError
+        As `with_lengths`.
+    """
+    rng = np.random.default_rng(SEED)
+    azure = load_trace(SOURCE)
+    azure = azure.take(np.sort(rng.permutation(len(azure))[: requests or REQUESTS]))
+    return with_lengths(recorded, azure, rng)
+
+
+def with_arrivals_lengths(recorded: Trace, path: str, requests: int) -> Trace:
+    """Return the first requests of a file of arrivals, with their hashes, and acceptances by output
+    position.
+
+    Raises
+    ------
+    FormatError
+        As `with_lengths`.
+    """
+    public = load_arrivals(path)
+    some = slice(requests)
+    trace = ordinary_decoding(
+        public.prompt_tokens[some],
+        public.output_tokens[some],
+        provenance=Provenance(source=public.source),
+    )
+    made = with_lengths(recorded, trace, np.random.default_rng(SEED))
+    prefixes = public.prefixes
+    return replace(made, prefixes=None if prefixes is None else prefixes.take(np.arange(len(made))))
+
+
+def with_lengths(recorded: Trace, lengths: Trace, rng: np.random.Generator) -> Trace:
+    """Return the requests of a trace with acceptances by output position of a recorded one.
+
+    For each request, a recorded request is drawn from the `NEIGHBOURS` requests with the nearest
+    log output length. Its acceptances by position are used from the first position on, and repeat
+    if the output is longer. Rounds draft `DRAFTED` tokens.
 
     Raises
     ------
@@ -40,28 +76,26 @@ def with_azure_lengths(recorded: Trace, requests: int | None = None) -> Trace:
         raise FormatError(
             "the trace must hold draft_prob and one of accept_prob and acceptable, by position"
         )
-    rng = np.random.default_rng(SEED)
-    azure = load_trace(SOURCE)
-    azure = azure.take(np.sort(rng.permutation(len(azure))[: requests or REQUESTS]))
     by_length = np.argsort(recorded.output_tokens, kind="stable")
     near = min(NEIGHBOURS, len(recorded))
-    place = np.searchsorted(recorded.output_tokens[by_length], azure.output_tokens) - near // 2
+    place = np.searchsorted(recorded.output_tokens[by_length], lengths.output_tokens) - near // 2
     first = np.clip(place, 0, len(recorded) - near)
-    lenders = by_length[first + rng.integers(near, size=len(azure))]
+    lenders = by_length[first + rng.integers(near, size=len(lengths))]
     starts = recorded.output_offsets
     positions = np.concatenate(
         [
             starts[lender] + np.arange(length) % recorded.output_tokens[lender]
-            for lender, length in zip(lenders, azure.output_tokens, strict=True)
+            for lender, length in zip(lenders, lengths.output_tokens, strict=True)
         ]
     )
     made = replace(
-        azure,
+        lengths,
         accept_prob=accept_prob[positions],
         draft_prob=recorded.draft_prob[positions],
         predictions={},
         provenance=Provenance(
-            source=f"lengths: {azure.provenance.source}; acceptances: {recorded.provenance.source}"
+            source=f"lengths: {lengths.provenance.source}; acceptances:"
+            f" {recorded.provenance.source}"
         ),
     )
     return at_draft_length(made, DRAFTED, rng)

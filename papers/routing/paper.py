@@ -1,6 +1,7 @@
 """Routing: its questions, the introduction of the report, and the fixed settings."""
 
 from lapsd.papers.inputs import Inputs, Size
+from lapsd.papers.introduction import comparison, quick_version
 from lapsd.papers.laps_sd.fixed import POLICIES, PREDICTOR
 from lapsd.papers.question import Paper
 from lapsd.papers.report import Table
@@ -38,37 +39,13 @@ QUESTIONS = (
     prefixes.QUESTION,
     elsewhere.QUESTION,
 )
-FULL = Size(
-    "full",
-    claims=24,
-    queues=12,
-    others=6,
-    stability=0,
-    map=0,
-    spreads=(),
-    errors=(),
-    loads=(0.5, 0.7, 0.8, 0.9, 0.95),
-    stretches=(),
-    generated=0,
-)
-QUICK = Size(
-    "quick",
-    claims=6,
-    queues=4,
-    others=3,
-    stability=0,
-    map=0,
-    spreads=(),
-    errors=(),
-    loads=(0.5, 0.9),
-    stretches=(),
-    generated=0,
-)
+FULL = Size("full", claims=24, queues=12, others=6, loads=(0.5, 0.7, 0.8, 0.9, 0.95))
+QUICK = Size("quick", claims=6, queues=4, others=3, loads=(0.5, 0.9))
 
 
 def intro(inputs: Inputs, size: Size) -> list[str]:
     """Return what the report asks, and how it compares."""
-    text = [
+    return [
         (
             "A service of several servers takes three decisions: the router chooses the server of a"
             " request when it arrives, the order chooses the requests that run in each server, and"
@@ -76,21 +53,9 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
             f" decision matters when, with the costs of {inputs.machine}, prompt and output lengths"
             f" of Azure's conversations, and recorded acceptances ({inputs.recording})."
         ),
-        (
-            "A difference is a ratio of mean latencies minus 1, paired over seeds, with a 95 %"
-            " interval by the delta method. It is statistically significant if the interval"
-            f" excludes 0. Two sides are equivalent only if the interval lies within ± {SAME:g} %."
-            " The rules for verdicts are part of the program and were fixed before the runs. The"
-            " intervals are of single comparisons: of forty equal policies one would be"
-            " significantly slower by chance."
-        ),
+        comparison(f"Two sides are equivalent only if the interval lies within ± {SAME:g} %."),
+        *quick_version(size),
     ]
-    if size.name == "quick":
-        text.append(
-            "This is the quick version, with few seeds, two loads and therefore wide intervals."
-            " Use the full version for results to quote."
-        )
-    return text
 
 
 def settings(inputs: Inputs, size: Size) -> Table:
@@ -106,6 +71,7 @@ def settings(inputs: Inputs, size: Size) -> Table:
             "of each server: arriving work over what it can do with full batches at"
             f" {DRAFTED} draft tokens; Poisson arrivals"
         ),
+        "recorded arrivals": listed([*inputs.arrivals]),
         "requests": (
             f"{EACH} per server, the first {WARMUP} per server left out; each run starts empty and"
             " is drained"
@@ -117,7 +83,8 @@ def settings(inputs: Inputs, size: Size) -> Table:
         "routers": (
             "random; round-robin; jsq: fewest active requests; least-work: least predicted"
             " remaining time; least-work-oracle: least true remaining time; sita: intervals of"
-            " predicted sizes; weighted: queue length and free KV memory"
+            " predicted sizes; simulate: least latency, each server simulated forward with"
+            " predicted lengths; weighted: queue length and free KV memory"
         ),
         "servers": (
             f"{listed([str(n) for n in SERVERS])}; from predicted work on"
@@ -141,4 +108,5 @@ ROUTING = Paper(
     QUICK,
     trace="reference-confidence",
     profile="llama-7b-h200",
+    arrivals=(),
 )

@@ -1,6 +1,8 @@
 """Prefix caches: what does a router gain that looks for them?"""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -21,7 +23,7 @@ from lapsd.papers.routing.fixed import (
     routed_sweep,
     seeds,
 )
-from lapsd.papers.routing.lengths import with_azure_lengths
+from lapsd.papers.routing.lengths import with_arrivals_lengths, with_azure_lengths
 from lapsd.papers.words import percentage, signed
 from lapsd.sim.figures.style import NAMES
 from lapsd.sim.sweeps.grid import Sweep
@@ -53,28 +55,49 @@ def sessions(recorded: Trace) -> Trace:
 
 
 def derives(inputs: Inputs, size: Size) -> Mapping[str, Callable[[], Trace]]:
-    """Return the function that makes the trace of sessions."""
-    return {SESSIONS: lambda: sessions(inputs.trace)}
+    """Return the functions that make the trace of sessions, and one of each recorded file with
+    hashes of prompts.
+    """
+    return {SESSIONS: lambda: sessions(inputs.trace)} | {
+        prompts_of(name): partial(with_arrivals_lengths, inputs.trace, path, REQUESTS)
+        for name, path in inputs.with_prefixes.items()
+    }
+
+
+def prompts_of(name: str) -> str:
+    """Return the name of the trace with the prompts of a file of recorded arrivals."""
+    return f"prompts of {name}"
 
 
 def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
-    """Return a sweep of routers and orders with prefix caches, and one without."""
+    """Return a sweep of routers and orders with prefix caches, one without, and one with caches for
+    each recorded file with hashes of prompts.
+    """
+    if max(inputs.profile.costs.rounds) < BATCH:
+        return {}
+    kinds: dict[str, dict[str, Any]] = {
+        name: {"trace": SESSIONS, "prefix_cache": cache} for name, cache in CACHES.items()
+    }
+    for name, path in inputs.with_prefixes.items():
+        kinds[prompts_of(name)] = {
+            "trace": prompts_of(name),
+            "prefix_cache": True,
+            "arrivals": path,
+        }
     return {
-        f"prefixes-{name}": routed_sweep(
+        f"prefixes-{name.replace(' ', '-')}": routed_sweep(
             PAIRS,
             BATCH,
             SERVERS,
             seeds(size, SERVERS),
-            trace=SESSIONS,
             request_order="trace",
             memory="paged",
             evict="recompute",
-            prefix_cache=cache,
             router=[JSQ, *ROUTERS],
             load=[LEAST_LOADED, *high_loads(size)],
+            **settings,
         )
-        for name, cache in CACHES.items()
-        if max(inputs.profile.costs.rounds) >= BATCH
+        for name, settings in kinds.items()
     }
 
 
@@ -87,8 +110,9 @@ def find(evidence: Evidence) -> Tables:
     if not needs(evidence.inputs, evidence.size):
         raise Unanswerable(f"the profile does not cover batch size {BATCH}")
     rows = []
-    for name in CACHES:
-        for load, some in evidence.records[f"prefixes-{name}"].groupby("load"):
+    for name in (*CACHES, *map(prompts_of, evidence.inputs.with_prefixes)):
+        sweep = f"prefixes-{name.replace(' ', '-')}"
+        for load, some in evidence.records[sweep].groupby("load"):
             latency = latencies(some, PAIRS)
             hits = latencies(some, PAIRS, values="cached_tokens")
             prompts = latencies(some, PAIRS, values="prompt_tokens")
@@ -119,10 +143,18 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "Where prefixes are cached, a router that looks for them is faster than jsq",
         f"Our own question: {HOW.turns} turns per session, {HOW.interleaved} sessions at a time,"
         f" {HOW.system_prompts} system prompts of {HOW.system_tokens} tokens, {SERVERS} servers,"
-        f" b = {BATCH}. The sessions are generated, with Azure's lengths; recorded ones are not"
-        " tested.",
+        f" b = {BATCH}. The sessions are generated, with Azure's lengths. The verdict is about"
+        " these"
+        + (
+            "; lengths, gaps and hashes of recorded files are in the table."
+            if evidence.inputs.with_prefixes
+            else "; a recorded file with hashes of prompts was not given."
+        ),
         f"of {cells} loads and orders, significantly faster: {'; '.join(texts)}",
-        [_in_words(rows[rows["caches"] == name], name) for name in CACHES],
+        [
+            _in_words(rows[rows["caches"] == name], str(name))
+            for name in rows["caches"].drop_duplicates()
+        ],
         HOLDS if whole else PART if any(wins.values()) else NOT,
         f"With prefix caches {' and '.join(texts)} of {cells} loads and orders are significantly"
         " faster than jsq.",
@@ -152,8 +184,9 @@ def _in_words(rows: pd.DataFrame, name: str) -> str:
         f" {int((rows[f'{router}_low'] > 0).sum())}"
         for router in ROUTERS
     ]
-    word = "With" if CACHES[name] else "Without"
-    return f"{word} prefix caches, above jsq: {'; '.join(parts)}."
+    word = "With" if CACHES.get(name, True) else "Without"
+    what = "" if name in CACHES else f" and {name}"
+    return f"{word} prefix caches{what}, above jsq: {'; '.join(parts)}."
 
 
 QUESTION = Question("prefix caches", find, say, needs=needs, derives=derives)

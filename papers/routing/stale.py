@@ -18,6 +18,7 @@ from lapsd.papers.routing.fixed import (
     LP_SRPT,
     RANDOM,
     SAME,
+    SIMULATE,
     cells,
     derives,
     high_loads,
@@ -33,7 +34,7 @@ from lapsd.sim.sweeps.grid import Sweep
 AGES_MS = (0.0, 10.0, 100.0, 1_000.0)
 JUDGED_MS = 100.0  # age of the reports of vLLM's balancer
 WEIGHTED = "weighted"
-ROUTERS = (JSQ, LEAST_WORK, WEIGHTED)
+ROUTERS = (JSQ, LEAST_WORK, WEIGHTED, SIMULATE)
 ORDERS = (FCFS, LP_SRPT)
 PAIRS = [(order, FIXED) for order in ORDERS]
 

@@ -18,6 +18,7 @@ from lapsd.papers.routing.fixed import (
     LP_SRPT,
     NO_POLICY,
     SAME,
+    SIMULATE,
     cells,
     derives,
     high_loads,
@@ -31,7 +32,7 @@ from lapsd.sim.figures.style import NAMES
 from lapsd.sim.sweeps.grid import Sweep
 
 ORACLE, SITA = "least-work-oracle", "sita"
-INFORMED = (LEAST_WORK, ORACLE, SITA)
+INFORMED = (LEAST_WORK, ORACLE, SITA, SIMULATE)
 PREDICTORS = {"oracle": "true lengths", PREDICTOR: "SD 0.5", "noisy:1": "SD 1"}
 ORDERS = (FCFS, LP_SRPT)
 PAIRS = [(order, NO_POLICY) for order in ORDERS]
@@ -145,7 +146,7 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
             high=own[f"{router}_high"],
         )
         for (order, predictor), own in rows.groupby(["order", "predictor"], sort=False)
-        for router in (LEAST_WORK, ORACLE)
+        for router in (LEAST_WORK, SIMULATE, ORACLE)
         if router == LEAST_WORK or predictor == PREDICTOR
     ]
     lines = pd.concat(shown).sort_values("batch", kind="stable")

@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from lapsd.papers.alise.paper import ALISE
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.report import HOLDS, NOT, PART
 from lapsd.papers.reproduction import reproduce
@@ -25,8 +27,9 @@ from lapsd.papers.routing import (
     work,
 )
 from lapsd.papers.routing.paper import QUESTIONS, ROUTING
-from lapsd.traces import load_profile, load_trace
+from lapsd.traces import ArrivalTrace, load_profile, load_trace, save_arrivals
 from lapsd.traces.errors import FormatError
+from lapsd.traces.prefixes import Prefixes
 from tests.papers import synthetic
 from tests.papers.synthetic import around
 
@@ -319,17 +322,53 @@ def test_batch_sizes_outside_the_profile_are_left_out():
     assert fixed.batches(inputs) == [1]
 
 
+RECORDED = ("azure", "mooncake")
+
+
+def save_some_arrivals(path: Path, name: str) -> Path:
+    """Write 60 recorded arrivals, whose prompts have hashes if they are Mooncake's."""
+    rng = np.random.default_rng(3)
+    prompts = rng.integers(300, 500, 60)
+    hashes = [[n % 7, 100 + n] for n in range(60)] if name == "mooncake" else None
+    arrivals = ArrivalTrace(
+        np.cumsum(rng.integers(1, 10**9, 60)),
+        prompts,
+        rng.integers(1, 50, 60),
+        f"some of {name}",
+        None if hashes is None else Prefixes.of(hashes, 128),
+    )
+    save_arrivals(arrivals, path)
+    return path
+
+
+def test_a_report_without_recorded_arrivals_says_so():
+    effects = decisions.effects(one_cell(0.5, 0.8, 0.9))
+    rows = pd.DataFrame([{"change": "gaps with CV 3"} | CELLS[0]._asdict() | effects])
+    for arrivals, said in (({}, "no file was given"), ({"azure": "a.parquet"}, "With arrivals of")):
+        inputs = replace(EVIDENCE.inputs, arrivals=arrivals)
+        section = elsewhere.QUESTION.say(replace(EVIDENCE, inputs=inputs), {"elsewhere": rows})
+        assert any(said in paragraph for paragraph in section.paragraphs)
+
+
+def test_other_reports_refuse_recorded_arrivals():
+    with pytest.raises(ValueError, match="the report on alise does not use arrivals"):
+        ALISE.with_arrivals(["azure.parquet"])
+
+
 def test_the_whole_report_is_made_at_a_tiny_size(tmp_path, monkeypatch):
     for module in (fixed, matrix):
         monkeypatch.setattr(module, "SERVERS", (2, 3))
     monkeypatch.setattr(elsewhere, "SERVERS", 2)
     monkeypatch.setattr(fixed, "EACH", 8)
     monkeypatch.setattr(fixed, "WARMUP", 2)
+    monkeypatch.setattr(stale, "AGES_MS", (0.0, 10.0, stale.JUDGED_MS))  # less than a run takes
     monkeypatch.setattr(lengths, "REQUESTS", 60)
     monkeypatch.setattr(prefixes, "REQUESTS", 60)
     monkeypatch.setattr(prefixes, "SERVERS", 2)
     out = tmp_path / "routing"
-    assert reproduce(out, paper=replace(ROUTING, full=TINY), workers=1) == []
+    files = [str(save_some_arrivals(tmp_path / f"{name}.parquet", name)) for name in RECORDED]
+    paper = replace(ROUTING, full=TINY).with_arrivals(files)
+    assert reproduce(out, paper=paper, workers=1) == []
     text = (out / "claims.md").read_text(encoding="utf-8")
     verdicts = re.findall(r"\*\*Verdict: (holds|holds in part|does not hold here)\.\*\*", text)
     assert len(verdicts) == len(QUESTIONS) - 1  # the last one has none
