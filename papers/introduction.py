@@ -10,13 +10,16 @@ def comparison(equivalence: str = "", verdicts: str = "") -> str:
     ----------
     equivalence, verdicts : sentences that say what counts as equal, and how verdicts are found.
     """
-    return (
+    parts = [
         "A difference is a ratio of mean latencies minus 1, paired over seeds, with a 95 % interval"
-        " by the delta method. It is statistically significant if the interval excludes 0."
-        f"{f' {equivalence}' if equivalence else ''} The rules for verdicts are part of the program"
-        " and were fixed before the runs. The intervals are of single comparisons: of forty equal"
-        f" policies one would be significantly slower by chance.{f' {verdicts}' if verdicts else ''}"
-    )
+        " by the delta method. It is statistically significant if the interval excludes 0.",
+        equivalence,
+        "The rules for verdicts are part of the program and were fixed before the runs. The"
+        " intervals are of single comparisons: of forty equal policies one would be significantly"
+        " slower by chance.",
+        verdicts,
+    ]
+    return " ".join(filter(None, parts))
 
 
 def quick_version(size: Size) -> list[str]:
