@@ -26,7 +26,16 @@ class Simulate(Router):
 
     Parameters
     ----------
-    more : tokens that are expected of a request which is as long as predicted, or longer.
+    more : int
+        Tokens that are expected of a request which is as long as predicted, or longer.
+
+    Notes
+    -----
+    Use it where output lengths are predicted well, at small batch sizes (docs/results/routing.md).
+
+    References
+    ----------
+    Da, Kalyvianaki, arXiv 2508.03611.
     """
 
     name: ClassVar[str] = "simulate"
