@@ -16,6 +16,15 @@ HOLDS, PART, NOT = "holds", "holds in part", "does not hold here"
 NOT_TESTED = "not tested"  # the machine of these inputs cannot test the claim
 
 
+def judged(fulfilled: int, cells: int) -> str:
+    """Return the verdict on a claim that so many of some cells fulfil: it holds if all do, and in
+    part if at least half do.
+    """
+    if not cells or 2 * fulfilled < cells:
+        return NOT
+    return HOLDS if fulfilled == cells else PART
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure: its number, title and caption, and a function that draws it."""

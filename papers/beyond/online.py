@@ -7,7 +7,7 @@ from lapsd.papers.differences import percent, percent_of
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.fixed import sweep
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure
+from lapsd.papers.report import Claim, Figure, judged
 from lapsd.papers.words import change
 from lapsd.sim.figures.panels import plot_panels
 from lapsd.sim.sweeps.grid import Sweep
@@ -97,7 +97,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "Our own question.",
         last,
         findings,
-        HOLDS if len(near) == len(longest) else PART if len(near) else NOT,
+        judged(len(near), len(longest)),
         f"The server has caught up if the interval of the difference ends at {GOOD:g} % or below."
         f" It does with {len(near)} of {len(longest)} predictors.",
     )

@@ -8,7 +8,7 @@ from lapsd.papers.equivalence import MARGIN, at_most
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.fixed import sweep
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.report import Claim, Figure, Table, judged
 from lapsd.papers.words import signed
 from lapsd.policies import parse_policy
 from lapsd.sim.experiment.comparison import compare_on
@@ -156,7 +156,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "Our own question.",
         f"p99 of a run {p99}",
         findings,
-        HOLDS if good == len(own) else PART if good else NOT,
+        judged(good, len(own)),
         f"The p99 of a run is shown to be at most {MARGIN:g} % above FCFS's (one-sided test at 5 %)"
         f" with {good} of {len(own)} predictors.",
         table,

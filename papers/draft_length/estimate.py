@@ -13,7 +13,7 @@ import pandas as pd
 from lapsd.papers.differences import columns, interval_of
 from lapsd.papers.draft_length.fixed import CONFIDENT, FIRST_SEED, ORACLE, RULES
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Table
+from lapsd.papers.report import Claim, Table, judged
 from lapsd.papers.words import change, percentage
 from lapsd.policies import Job, LapsSD
 from lapsd.policies.drafts.spec import parse_draft_policy
@@ -147,7 +147,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         f"better than remaining tokens under {len(better)} of {len(real)} draft policies, worse"
         f" under {len(worse)}",
         findings,
-        HOLDS if len(better) == len(real) else PART if 2 * len(better) >= len(real) else NOT,
+        judged(len(better), len(real)),
         f"T̃ correlates significantly better with the remaining service than the remaining tokens"
         f" do under {len(better)} of {len(real)} adaptive policies, and significantly worse under"
         f" {len(worse)}; with the fixed length the difference is"

@@ -17,7 +17,7 @@ from lapsd.papers.draft_length.fixed import (
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.fixed import PREDICTOR
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.report import Claim, Figure, Table, judged
 from lapsd.papers.words import change, signed
 from lapsd.sim.figures.panels import plot_panels
 from lapsd.sim.figures.style import NAMES
@@ -153,11 +153,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "Our own question.",
         f"in {len(wins)} of {len(gain)} cells in which both gain alone",
         findings,
-        NOT
-        if len(gain) == 0 or 2 * len(wins) < len(gain)
-        else HOLDS
-        if len(wins) == len(gain)
-        else PART,
+        judged(len(wins), len(gain)),
         "Both together are significantly faster than the order alone, and than the length alone,"
         f" in {len(wins)} of the {len(gain)} cells (orders, batch sizes and loads) in which each"
         f" gains at least {-GAINS:g} % alone.",

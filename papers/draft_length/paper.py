@@ -33,10 +33,7 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
             f" {inputs.machine}: with the best fixed length in hindsight, with an oracle that knows"
             " what will be accepted, and together with the order of requests."
         ),
-        comparison(
-            verdicts="A verdict has one primary criterion; “in part” needs at least half of the"
-            " cells, never the best of several."
-        ),
+        comparison(),
         *quick_version(size),
     ]
 

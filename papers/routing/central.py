@@ -7,7 +7,7 @@ import pandas as pd
 from lapsd.papers.differences import columns, percent
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.report import Claim, Figure, Table, judged
 from lapsd.papers.routing import matrix
 from lapsd.papers.routing.decisions import how, short
 from lapsd.papers.routing.fixed import (
@@ -76,7 +76,7 @@ def find(evidence: Evidence) -> Tables:
 def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim for jsq, by the upper ends of the intervals.
 
-    It holds if each is below `SAME` percent, and in part if some are.
+    It holds if each is below `SAME` percent, and in part if at least half are.
     """
     rows = tables["central"]
     near = rows[rows[f"{JSQ}_high"] < SAME]
@@ -87,7 +87,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         " order.",
         f"below {SAME:g} % in {len(near)} of {len(rows)} cells",
         [_in_words(rows, router) for router in ROUTERS],
-        HOLDS if len(near) == len(rows) else PART if len(near) else NOT,
+        judged(len(near), len(rows)),
         f"By the 95 % interval jsq is less than {SAME:g} % above one queue in {len(near)} of"
         f" {len(rows)} cells and orders; in {len(faster)} it is significantly faster.",
         _table(rows),

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lapsd.papers.differences import columns, interval_of, percent, points
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.report import Claim, Figure, Table, judged
 from lapsd.papers.routing.decisions import how, panels, short
 from lapsd.papers.routing.fixed import (
     DRAFT_NAMES,
@@ -64,7 +64,8 @@ def changed(latency: Any, drafts: str) -> Interval:
 def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim for priced drafts, by equivalence within `SAME` percentage points.
 
-    It holds if the interval of the change lies within in all cells, and in part if in some.
+    It holds if the interval of the change lies within in all cells, and in part if in at least
+    half of them.
     """
     rows = tables["drafts"]
     own = rows[rows["drafts"] == PRICED]
@@ -86,7 +87,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "Our own question.",
         f"the same within {SAME:g} points in {len(same)} of {len(own)} cells",
         findings,
-        HOLDS if len(same) == len(own) else PART if len(same) else NOT,
+        judged(len(same), len(own)),
         f"The 95 % interval of the change of the gain lies within ± {SAME:g} points in"
         f" {len(same)} of {len(own)} cells; the change is significantly different from 0 in"
         f" {len(differs)}.",

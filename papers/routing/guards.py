@@ -7,7 +7,7 @@ import pandas as pd
 from lapsd.papers.differences import columns, percent
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Table
+from lapsd.papers.report import Claim, Table, judged
 from lapsd.papers.routing import matrix
 from lapsd.papers.routing.decisions import short
 from lapsd.papers.routing.fixed import (
@@ -63,13 +63,13 @@ def find(evidence: Evidence) -> Tables:
 def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim by the intervals of random routing and of jsq.
 
-    It holds if guardrails significantly gain at least 1 % for random routing in all cells and cost
-    jsq less than `SAME` percent in all; in part if they gain in some.
+    It holds if guardrails significantly gain at least 1 % for random routing and cost jsq less than
+    `SAME` percent in all cells; in part if they do both in at least half of them.
     """
     rows = tables["guardrails"]
     helped = rows[(rows[RANDOM] < GAINS) & (rows[f"{RANDOM}_high"] < 0)]
     harmless = rows[rows[f"{JSQ}_high"] < SAME]
-    whole = len(helped) == len(rows) == len(harmless)
+    both = helped.index.intersection(harmless.index)
     return Claim(
         "Guardrails help random routing and do not harm jsq",
         f"Guardrails (g = {G:g}) limit how far the work of servers may differ within a range of"
@@ -86,7 +86,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
             )
             + "."
         ],
-        HOLDS if whole else PART if len(helped) else NOT,
+        judged(len(both), len(rows)),
         f"Guardrails significantly gain at least {-GAINS:g} % for random routing in {len(helped)}"
         f" of {len(rows)} cells; by the 95 % interval they cost jsq less than {SAME:g} % in"
         f" {len(harmless)}.",

@@ -9,7 +9,7 @@ import pandas as pd
 from lapsd.papers.differences import columns, percent
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Table
+from lapsd.papers.report import Claim, Table, judged
 from lapsd.papers.routing.decisions import short
 from lapsd.papers.routing.fixed import (
     FCFS,
@@ -131,13 +131,13 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim for the routers that see prefix caches, against jsq.
 
     It holds if both are significantly faster in all loads and orders with prefix caches, and in
-    part if one is in some.
+    part if both are in at least half of them.
     """
     rows = tables["prefixes"]
     own = rows[rows["caches"] == "cached"]
     wins = {router: int((own[f"{router}_high"] < 0).sum()) for router in LOOKING}
     cells = len(own)
-    whole = all(count == cells for count in wins.values())
+    both = int((own[[f"{router}_high" for router in LOOKING]] < 0).all(axis=1).sum())
     texts = [f"{router} in {count}" for router, count in wins.items()]
     return Claim(
         "Where prefixes are cached, a router that looks for them is faster than jsq",
@@ -155,7 +155,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
             _in_words(rows[rows["caches"] == name], str(name))
             for name in rows["caches"].drop_duplicates()
         ],
-        HOLDS if whole else PART if any(wins.values()) else NOT,
+        judged(both, cells),
         f"With prefix caches {' and '.join(texts)} of {cells} loads and orders are significantly"
         " faster than jsq.",
         Table(

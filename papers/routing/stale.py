@@ -7,7 +7,7 @@ import pandas as pd
 from lapsd.papers.differences import columns, percent
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.report import Claim, Figure, Table, judged
 from lapsd.papers.routing import matrix
 from lapsd.papers.routing.decisions import how, short
 from lapsd.papers.routing.fixed import (
@@ -84,20 +84,19 @@ def find(evidence: Evidence) -> Tables:
 def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim by the upper ends of the intervals at `JUDGED_MS`.
 
-    It holds if each is below `SAME` percent, and in part if that is so of all cells of a router.
+    It holds if each is below `SAME` percent, and in part if at least half are.
     """
     rows = tables["stale"]
     own = rows[rows["age_ms"] == JUDGED_MS]
     late = own[own["stale_high"] >= SAME]
     good = [router for router in ROUTERS if not (late["router"] == router).any()]
-    verdict = HOLDS if late.empty else PART if good else NOT
     return Claim(
         f"Signals that are {JUDGED_MS:g} ms old cost less than {SAME:g} %",
         "Our own question. The balancer of vLLM's data-parallel engines sees counts that are up to"
         " 100 ms old. A router counts what it has sent since a report.",
         f"below {SAME:g} % in {len(own) - len(late)} of {len(own)} cells",
         [_in_words(rows, router) for router in ROUTERS],
-        verdict,
+        judged(len(own) - len(late), len(own)),
         f"By the 95 % interval the cost is below {SAME:g} % in {len(own) - len(late)} of {len(own)}"
         " combinations of cell, router and order; in all of them for "
         + (listed(good) if good else "no router")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lapsd.papers.differences import columns, percent, product
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.report import Claim, Figure, Table, judged
 from lapsd.papers.routing.decisions import how, panels, short
 from lapsd.papers.routing.fixed import (
     FCFS,
@@ -65,7 +65,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim for jsq and LP-SRPT, where each significantly gains at least 1 % alone.
 
     It holds if both together are significantly above the product in all such cells, in part if in
-    some.
+    at least half of them.
     """
     rows = tables["router_and_order"]
     own = rows[(rows["router"] == JSQ) & (rows["order"] == LP_SRPT)]
@@ -76,13 +76,12 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         & (own["order_alone_high"] < 0)
     ]
     less = gain[gain["more_low"] > 0]
-    verdict = HOLDS if len(gain) and len(less) == len(gain) else PART if len(less) else NOT
     return Claim(
         "Router and order replace each other in part",
         "Our own question: next to a better router the order gains less, and conversely.",
         f"in {len(less)} of {len(gain)} cells in which both gain alone",
         [_routers(rows), _orders(rows)],
-        verdict,
+        judged(len(less), len(gain)),
         f"In {len(less)} of the {len(gain)} cells in which jsq and LP-SRPT alone each significantly"
         f" gain at least {-GAINS:g} %, both together are significantly above the product of what"
         " each gains alone.",

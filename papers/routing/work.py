@@ -8,7 +8,7 @@ from lapsd.papers.differences import columns, percent
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.fixed import PREDICTOR
 from lapsd.papers.question import Evidence, Question, Tables
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.report import Claim, Figure, Table, judged
 from lapsd.papers.routing.decisions import how, short
 from lapsd.papers.routing.fixed import (
     FCFS,
@@ -77,7 +77,8 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim where least-work significantly gains at least 1 % over jsq under FCFS.
 
     Lengths are predicted with an SD of the log error of 0.5. It holds if under LP-SRPT the gain is
-    below `SAME` percent by its interval in all such cells, in part if in some.
+    below `SAME` percent by its interval in all such cells, in part if in at
+    least half of them.
     """
     rows = tables["work"]
     own = rows[rows["predictor"] == PREDICTOR]
@@ -87,13 +88,12 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     pays = fcfs[(fcfs[LEAST_WORK] < GAINS) & (fcfs[f"{LEAST_WORK}_high"] < 0)]
     within = under[LP_SRPT].loc[pays.index]
     stops = within[within[f"{LEAST_WORK}_low"] > -SAME]
-    verdict = HOLDS if len(pays) and len(stops) == len(pays) else PART if len(stops) else NOT
     return Claim(
         "A router that knows predicted lengths stops paying where the order inside is by size",
         "Our own question: least-work against jsq, under FCFS and under LP-SRPT.",
         f"in {len(stops)} of {len(pays)} cells in which it pays under FCFS",
         [_in_words(rows, router) for router in INFORMED],
-        verdict,
+        judged(len(stops), len(pays)),
         f"Under FCFS least-work significantly gains at least {-GAINS:g} % over jsq in {len(pays)}"
         f" of {len(fcfs)} cells. In {len(stops)} of these its gain under LP-SRPT is below"
         f" {SAME:g} % by the 95 % interval.",
