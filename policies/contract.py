@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, InitVar, fields
 from functools import cache
 from types import NoneType
 from typing import Any
@@ -75,6 +75,12 @@ def check_class(kind: Kind) -> None:
             raise ValueError(
                 f"{where}: {lost[0]} is no parameter: {base.__name__} must be decorated with"
                 " @dataclass(frozen=True)"
+            )
+    for name, one in getattr(kind, "__dataclass_fields__", {}).items():
+        if isinstance(one.type, InitVar) or "InitVar" in str(one.type):
+            raise ValueError(
+                f"{where}: {name} is an InitVar, which results and copies of a run would lose:"
+                " declare a field"
             )
     check_state(kind)
 

@@ -6,13 +6,16 @@ can take the place of a library. A process that works for another one receives t
 modules, so that it runs the same code from any folder.
 """
 
+import copyreg
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from lapsd.policies.base import Policy
 from lapsd.policies.calls import described
@@ -67,6 +70,8 @@ def class_named(
         raise ValueError(f"{kind} {name}: is not a subclass of {paths}")
     check_class(made)
     check_parameters(made)
+    if (source := _LOADED.get(made.__module__)) is not None:
+        _keep(made, source)
     return made
 
 
@@ -101,6 +106,44 @@ def _load(source: Source) -> ModuleType:
         raise
     _LOADED[key] = source
     return module
+
+
+class _Kept:
+    """A class of a module that was loaded by its path, as a pickle keeps it: with its source."""
+
+    def __init__(self, kind: type[Any], source: Source) -> None:
+        self.kind, self.source = kind, source
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.source, self.kind.__qualname__)
+
+
+def _keep(kind: type[Any], source: Source) -> _Kept:
+    """Let objects of a class be pickled with its source: no import statement finds its module."""
+    kept = _Kept(kind, source)
+    copyreg.pickle(kind, partial(_reduced, kept))
+    return kept
+
+
+def _restored(source: Source, name: str) -> _Kept:
+    """Return a class again, in another process too."""
+    return _keep(attrgetter(name)(_load(source)), source)
+
+
+def _reduced(kept: _Kept, made: object) -> Any:
+    """Return what an object is copied or pickled as: without the name of its module."""
+    reduced: Any = object.__reduce_ex__(made, 2)
+    function, arguments, *rest = reduced
+    if arguments and arguments[0] is kept.kind:
+        return _new, (function, kept, *arguments[1:]), *rest
+    return function, arguments, *rest
+
+
+def _new(function: Callable[..., Any], kept: _Kept, *arguments: Any) -> Any:
+    return function(kept.kind, *arguments)
 
 
 def _is_part_of(missing: str | None, module_name: str) -> bool:

@@ -103,11 +103,19 @@ class ModelEncoder:
             ) from error
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-            self._model: Any = AutoModel.from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True
+            model, loading = AutoModel.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         except (OSError, ValueError) as error:
             raise ValueError(f"encoder {folder}: {str(error).splitlines()[0]}") from error
+        # the library would use random weights in their place; the pooler is not used
+        missing = sorted(key for key in loading["missing_keys"] if "pooler" not in key)
+        if missing:
+            raise ValueError(
+                f"encoder {folder}: its files lack {len(missing)} weights that its config.json says"
+                f" it has, such as {missing[0]}"
+            )
+        self._model: Any = model
         self._model.eval()
 
     def fit(self, texts: Sequence[str]) -> None:

@@ -6,7 +6,8 @@ This module knows nothing about decoding.
 """
 
 import socket
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,10 @@ DTYPES = {
 DEVICES = ("auto", "cpu", "cuda", "spread")  # spread: the target over all GPUs
 HUB_SECONDS = 2.0
 PROBE_TEXT = "The quick brown fox; 12 + 34 = 46?\n\tdef f(x):  return x**2  # naïve\n"
+
+
+class UnusedWeights(UserWarning):
+    """Warns that the files of a model hold weights that the model has not."""
 
 
 @dataclass
@@ -386,7 +391,7 @@ def _model(
         "configuration", name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False)
     )
     _check_cache(config, name)
-    model = _loaded(
+    model, loading = _loaded(
         "weights",
         name,
         lambda: AutoModelForCausalLM.from_pretrained(
@@ -396,10 +401,34 @@ def _model(
             use_safetensors=True,
             trust_remote_code=False,
             device_map="auto" if spread else None,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            output_loading_info=True,
         ),
     )
+    _check_weights(loading, name)
     with _memory_known(name):
         return model.eval() if spread else model.to(device).eval()
+
+
+def _check_weights(loading: Mapping[str, Any], name: str) -> None:
+    """Check that the files hold all weights; the library would use random ones in their place."""
+    for key, shape, wanted in sorted(loading["mismatched_keys"]):
+        raise ValueError(
+            f"model {name}: its weight {key} has the shape {tuple(shape)}, and its config.json says"
+            f" {tuple(wanted)}"
+        )
+    if missing := sorted(loading["missing_keys"]):
+        raise ValueError(
+            f"model {name}: its files lack {len(missing)} weights that its config.json says it has,"
+            f" such as {missing[0]}"
+        )
+    if unused := sorted(loading["unexpected_keys"]):
+        warnings.warn(
+            f"model {name}: {len(unused)} weights in its files are not used, as its config.json"
+            f" says, such as {unused[0]}",
+            UnusedWeights,
+            stacklevel=2,
+        )
 
 
 def _check_cache(config: Any, name: str) -> None:

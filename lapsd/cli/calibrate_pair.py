@@ -31,6 +31,7 @@ from lapsd.traces.files import (
     new_in,
     only_writer,
     publish,
+    refuse_others,
     remove_unfinished,
     write_whole,
 )
@@ -235,6 +236,8 @@ def claim(out: Path, overwrite: bool, resume: bool) -> Path:
         raise ValueError(
             f"{out}: already holds {taken[0]}; choose another --out or give --overwrite"
         )
+    if not (taken or unfinished):
+        refuse_others(out, CALIBRATION)
     if overwrite and (taken or unfinished):
         return new_in(out)
     remove_unfinished(work)

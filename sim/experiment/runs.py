@@ -58,7 +58,10 @@ def run(
     """
     if prepared.scenario.several:
         if timeline is not None or occupancy is not None:
-            raise ValueError("timelines and occupancy are recorded of one server only")
+            raise ValueError(
+                f"servers={prepared.scenario.servers}: timelines (--timeline, --gantt) and"
+                " occupancy are recorded of one server only"
+            )
         setups = prepared.setups(prepared.workload(seed), clairvoyant=policy.clairvoyant)
         return simulate_service(setups, policy, prepared.scenario.routing, engine=engine)
     capacity = prepared.scenario.capacity

@@ -3,7 +3,10 @@
 Figures have matplotlib's default settings: a user's `matplotlibrc` has no effect.
 """
 
-from contextlib import AbstractContextManager
+import importlib
+import os
+import sys
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -21,9 +24,24 @@ FILE_DPI = 160
 
 def own_style() -> AbstractContextManager[None]:
     """Return a context with matplotlib's default settings."""
+    if "matplotlib" not in sys.modules:
+        _import_matplotlib()
     from matplotlib import style
 
     return style.context("default")
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib, whatever MPLBACKEND names: figures in files need no backend."""
+    name = os.environ.pop("MPLBACKEND", None)
+    try:
+        matplotlib = importlib.import_module("matplotlib")
+    finally:
+        if name is not None:
+            os.environ["MPLBACKEND"] = name
+    if name:
+        with suppress(ValueError):  # a name that matplotlib does not know
+            matplotlib.rcParams["backend"] = name
 
 
 def save(figure: "Figure", path: Path, **options: Any) -> None:

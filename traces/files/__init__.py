@@ -20,6 +20,7 @@ from lapsd.traces.files.result_folder import (
     new_in,
     only_writer,
     publish,
+    refuse_others,
     replacing,
 )
 from lapsd.traces.files.trace_file import BUNDLED_TRACES, load_trace, save_trace
@@ -51,6 +52,7 @@ __all__ = [
     "profile_sha256",
     "profile_to_json",
     "publish",
+    "refuse_others",
     "remove_unfinished",
     "replacing",
     "save_arrivals",

@@ -154,18 +154,38 @@ def _check(folder: Path, kind: Kind, *, overwrite: bool) -> bool:
         raise ValueError(
             f"{folder} holds a {kind.what} already: choose another folder, or overwrite it"
         )
-    if not held and (others := _others(folder, kind)):
-        raise ValueError(
-            f"{folder} is not empty and holds no {kind.what} ({min(others)}): choose another folder"
-        )
+    if not held:
+        refuse_others(folder, kind)
     remove_unfinished(folder)
     return held
 
 
-def _others(folder: Path, kind: Kind) -> list[str]:
-    """Return the names in a folder that a new result of this kind must not mix with."""
+def refuse_others(folder: Path, kind: Kind) -> None:
+    """Check that a folder, which holds no result of this kind, holds nothing to mix with a new one.
+
+    Raises
+    ------
+    ValueError
+        Naming a file in the folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import Kind, make_writable_folder, refuse_others
+    >>> make_writable_folder(Path("mine"))
+    >>> done = Path("mine/notes.txt").write_text("x")
+    >>> try:
+    ...     refuse_others(Path("mine"), Kind("count", mark="_count.json", files=()))
+    ... except ValueError as error:
+    ...     print(error)
+    mine is not empty and holds no count (notes.txt): choose another folder
+    """
     names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-    return [name for name in names if not (name.startswith("_") and kind.owns(Path(name)))]
+    others = [name for name in names if not (name.startswith("_") and kind.owns(Path(name)))]
+    if others:
+        raise ValueError(
+            f"{folder} is not empty and holds no {kind.what} ({min(others)}): choose another folder"
+        )
 
 
 def in_work(folder: Path, kind: Kind) -> Path:
