@@ -1,7 +1,5 @@
 """torch's number of threads is one, unless all are measured to be clearly faster."""
 
-import time
-
 import pytest
 import torch
 
@@ -19,11 +17,25 @@ def two_threads():
     torch.set_num_threads(before)
 
 
+class Clock:
+    """A clock that only rounds move, so that the load of the machine has no part in a test."""
+
+    now_s = 0.0
+
+    def perf_counter(self):
+        return self.now_s
+
+    monotonic = perf_counter
+
+
 def rounds_take(monkeypatch, by_threads):
-    monkeypatch.setattr(threads, "SECONDS", 0.05)
-    monkeypatch.setattr(
-        threads._Work, "round", lambda work: time.sleep(by_threads[torch.get_num_threads()])
-    )
+    clock = Clock()
+
+    def spend(work):
+        clock.now_s += by_threads[torch.get_num_threads()]
+
+    monkeypatch.setattr(threads, "time", clock)
+    monkeypatch.setattr(threads._Work, "round", spend)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +46,8 @@ def test_the_threads_of_faster_rounds_are_kept(two_threads, monkeypatch, by_thre
     rounds_take(monkeypatch, by_threads)
     measured = choose_threads(tiny_pair(0.1), 3)
     assert measured.chosen == torch.get_num_threads() == chosen
-    assert measured.one_s >= by_threads[1]
-    assert measured.all_s >= by_threads[2]
+    assert measured.one_s == pytest.approx(by_threads[1])
+    assert measured.all_s == pytest.approx(by_threads[2])
 
 
 def test_all_threads_must_be_ten_percent_faster():
