@@ -16,7 +16,8 @@ for module in sorted(Path(__file__).parent.glob("inputs_*.py")):  # each adds fi
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory) -> Path:
     """Return the folder of hostile input files."""
-    importlib.import_module("lapsd.sim.engine.compiled.program")  # the first import says so
+    for program in ("program", "service_program"):
+        importlib.import_module(f"lapsd.sim.engine.compiled.{program}")  # the first import says so
     folder = tmp_path_factory.mktemp("inputs")
     for name, make in INPUTS.items():
         make(folder / name)

@@ -279,13 +279,13 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WRITER
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    claimed = {"host": socket.gethostname(), "process": os.getpid(), "started": started}
     with _locked(path) as file:
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        claimed = {"host": socket.gethostname(), "process": os.getpid(), "started": started}
-        file.truncate(0)
-        file.write(json.dumps(claimed) + "\n")
-        file.flush()
         try:
+            file.truncate(0)
+            file.write(json.dumps(claimed) + "\n")
+            file.flush()
             yield
         finally:
             with suppress(OSError):
