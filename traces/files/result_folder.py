@@ -163,6 +163,13 @@ def _check(folder: Path, kind: Kind, *, overwrite: bool) -> bool:
 def refuse_others(folder: Path, kind: Kind) -> None:
     """Check that a folder, which holds no result of this kind, holds nothing to mix with a new one.
 
+    Parameters
+    ----------
+    folder : Path
+        The folder; it must exist.
+    kind : Kind
+        The kind of the new result.
+
     Raises
     ------
     ValueError
