@@ -109,9 +109,11 @@ def _show_trace(path: str, draw: bool, verbose: bool) -> "Figure | None":
 
 def _show_profile(path: str, draw: bool, verbose: bool, trace: str | None) -> "Figure | None":
     profile, stdout = load_profile(path), console()
-    fit = draw and trace is None and has_timings(Path(path))
+    timings = None
+    if draw and trace is None and has_timings(Path(path)):
+        timings = read_timings(profile, Path(path))  # before anything is printed: may be refused
     answer = None
-    if trace is not None or (draw and not fit):
+    if trace is not None or (draw and timings is None):
         name = trace or "reference"
         answer = SpeculationAnswer.of(profile, load_trace(name), name)
     for table in profile_tables(profile, verbose=verbose):
@@ -119,7 +121,7 @@ def _show_profile(path: str, draw: bool, verbose: bool, trace: str | None) -> "F
     for warning in profile.warnings():
         print(f"warning: {path}: {warning}", file=sys.stderr)
     if answer is None:
-        return plot_profile(profile, *read_timings(profile, Path(path))) if fit else None
+        return None if timings is None else plot_profile(profile, *timings)
     stdout.print(speculation_table(answer.pays, answer.batches), "")
     stdout.print(f"{answer.verdict}.\n{answer.caption}\n", markup=False, highlight=False)
     return answer.draw() if draw else None

@@ -93,6 +93,8 @@ def sweep(
         refuse_ignored("with --resume", "overwrite")
     if max_seeds is not None and until_ci is None:
         raise ValueError(f"--max-seeds {max_seeds}: needs --until-ci; without it, use --seeds")
+    if max_seeds is not None and max_seeds < 1:
+        raise ValueError(f"--max-seeds {max_seeds}: must be at least 1")
     if until_ci is not None and seeds is not None:
         raise ValueError("--seeds with --until-ci: use --max-seeds instead")
     settings, parameters = _tables(scenario, context.args)
@@ -100,7 +102,7 @@ def sweep(
         "policies": crossed(policy or ["fcfs"], draft_policy) if policy or draft_policy else None,
         "first_seed": first_seed,
         "until_ci": until_ci,
-        "seeds": seeds if until_ci is None else max_seeds or MAX_SEEDS,
+        "seeds": seeds if until_ci is None else MAX_SEEDS if max_seeds is None else max_seeds,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if resume is not None:
