@@ -75,8 +75,8 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     ]
     if evidence.inputs.arrivals:
         paragraphs.append(
-            "With arrivals of a file, its gaps from a random request on are scaled to the load;"
-            " lengths are those of the other questions."
+            "A run with recorded arrivals takes the gaps of the file from a random request on,"
+            " scaled to the load. Its lengths are those of the other questions."
         )
     else:
         paragraphs.append(

@@ -345,7 +345,10 @@ def save_some_arrivals(path: Path, name: str) -> Path:
 def test_a_report_without_recorded_arrivals_says_so():
     effects = decisions.effects(one_cell(0.5, 0.8, 0.9))
     rows = pd.DataFrame([{"change": "gaps with CV 3"} | CELLS[0]._asdict() | effects])
-    for arrivals, said in (({}, "no file was given"), ({"azure": "a.parquet"}, "With arrivals of")):
+    for arrivals, said in (
+        ({}, "no file was given"),
+        ({"azure": "a.parquet"}, "A run with recorded"),
+    ):
         inputs = replace(EVIDENCE.inputs, arrivals=arrivals)
         section = elsewhere.QUESTION.say(replace(EVIDENCE, inputs=inputs), {"elsewhere": rows})
         assert any(said in paragraph for paragraph in section.paragraphs)
