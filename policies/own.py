@@ -8,6 +8,7 @@ modules, so that it runs the same code from any folder.
 
 import copyreg
 import importlib
+import linecache
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -104,6 +105,7 @@ def _load(source: Source) -> ModuleType:
     except BaseException:
         del sys.modules[key]
         raise
+    linecache.checkcache()  # messages quote lines of this file, not of an earlier one of its name
     _LOADED[key] = source
     return module
 

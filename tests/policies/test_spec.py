@@ -1,6 +1,7 @@
 """Policies as text, and policies of a user's own module."""
 
 import importlib
+import linecache
 import pickle
 import subprocess
 import sys
@@ -211,6 +212,14 @@ def test_a_changed_file_is_loaded_again_and_an_unchanged_one_is_not(folder):
     assert policy_class("own_policies.Newest") is first
     (folder / "own_policies.py").write_text(OWN.replace("turns: int = 3", "turns: int = 4"))
     assert parse_policy("own_policies.Newest").turns == 4
+
+
+def test_messages_quote_a_changed_file_as_it_was_loaded(folder):
+    """Numba quotes lines by a path relative to the current folder."""
+    for text in ("zero", "nought"):
+        (folder / "own_policies.py").write_text(f"# {text}\n{OWN}")
+        policy_class("own_policies.Newest")
+        assert linecache.getline("own_policies.py", 1) == f"# {text}\n"
 
 
 def test_another_process_runs_the_source_that_it_received(folder):
