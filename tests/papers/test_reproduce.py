@@ -10,6 +10,8 @@ import pytest
 
 from lapsd import cli
 from lapsd.papers.inputs import Size
+from lapsd.papers.laps_sd import examples
+from lapsd.papers.laps_sd.claims import latency, queues, switching
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.laps_sd.questions import interpretations
 from lapsd.papers.papers import PAPERS
@@ -21,6 +23,7 @@ from lapsd.traces.errors import run_command
 
 TINY = Size("tiny", 6, 6, 4, 4, 4, (0, 1), (0, 1), (0.8,), (0.5, 1), 120)
 FIGURES = range(1, 14)
+FEW = (examples.QUEUES, latency.QUESTION, switching.QUESTION, queues.QUESTION)  # figures 4, 5, 2, 6
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +33,21 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory):
+    """The reproduction of `FEW` questions."""
+    out = tmp_path_factory.mktemp("small") / "r"
+    assert reproduce(out, paper=replace(LAPS_SD, questions=FEW), size=TINY, workers=1) == []
+    return out
+
+
 @pytest.fixture
 def lapsd(capsys, monkeypatch):
-    """Run `lapsd reproduce --quick` at the tiny size in this process.
+    """Run `lapsd reproduce --quick` of `FEW` questions at the tiny size in this process.
 
     Returns the exit code, stdout and stderr.
     """
-    monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY))
+    monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, questions=FEW))
 
     def run(*arguments):
         given = [str(word) for word in arguments]
@@ -113,33 +124,45 @@ def test_tables_and_runs_can_be_read(folder):
         assert row["percent"] == pytest.approx(100 * (means["laps-sd"] / means[row["policy"]] - 1))
 
 
-def test_a_second_run_needs_resume(folder, lapsd):
-    code, _, error = lapsd("--out", folder)
+def test_a_second_run_needs_resume(small_folder, lapsd):
+    code, _, error = lapsd("--out", small_folder)
     assert (code, error.count("\n")) == (2, 1)
     assert "holds a reproduction already" in error
-    code, _, error = lapsd("--out", folder, "--resume", "--profile", "nowhere.json")
+    code, _, error = lapsd("--out", small_folder, "--resume", "--profile", "nowhere.json")
     assert code == 2
-    part = sorted((folder / "runs" / "queues").glob("part-*.parquet"))[0]
+    part = sorted((small_folder / "runs" / "queues").glob("part-*.parquet"))[0]
     before = part.read_bytes()
     part.unlink()
-    code, _, error = lapsd("--out", folder, "--draw-only")
+    code, _, error = lapsd("--out", small_folder, "--draw-only")
     assert code == 1
     assert "left out: all that needs the sweep 'queues': the sweep has not finished" in error
-    assert not (folder / "figures" / "figure-06.png").exists()
-    assert (folder / "figures" / "figure-05.png").exists()
-    assert lapsd("--out", folder, "--resume")[0] == 0
+    assert not (small_folder / "figures" / "figure-06.png").exists()
+    assert (small_folder / "figures" / "figure-05.png").exists()
+    assert lapsd("--out", small_folder, "--resume")[0] == 0
     assert part.read_bytes() == before
-    assert (folder / "figures" / "figure-06.png").exists()
+    assert (small_folder / "figures" / "figure-06.png").exists()
 
 
-def test_another_reproduction_is_not_resumed(folder, lapsd, monkeypatch):
-    monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=replace(TINY, claims=7)))
-    code, _, error = lapsd("--out", folder, "--resume")
+def test_another_reproduction_is_not_resumed(small_folder, lapsd, monkeypatch):
+    monkeypatch.setitem(
+        PAPERS, "laps-sd", replace(LAPS_SD, quick=replace(TINY, claims=7), questions=FEW)
+    )
+    code, _, error = lapsd("--out", small_folder, "--resume")
     assert code == 2
     assert 'holds another reproduction: size was {"claims": 6}, and is {"claims": 7}' in error
 
 
-def test_questions_without_an_answer_are_named_and_the_rest_is_drawn(lapsd, tmp_path):
+@pytest.mark.parametrize(
+    ("questions", "figures"),
+    [
+        pytest.param(FEW, {4, 6}, id="few"),
+        pytest.param(LAPS_SD.questions, {*FIGURES} - {2, 5}, id="all", marks=pytest.mark.deep),
+    ],
+)
+def test_questions_without_an_answer_are_named_and_the_rest_is_drawn(
+    questions, figures, lapsd, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, questions=questions))
     trace = load_trace("reference").take(range(120))
     names = {"code": "code", "prose": "<b>prose</b> | x", "arithmetic": "code"}
     save_trace(replace(trace, dataset=[names[d] for d in trace.dataset]), tmp_path / "two.parquet")
@@ -158,7 +181,7 @@ def test_questions_without_an_answer_are_named_and_the_rest_is_drawn(lapsd, tmp_
     assert any("figure 2" in line and "no switching costs" in line for line in left_out)
     assert len(left_out) == 2
     drawn = {int(p.stem[-2:]) for p in (out / "figures").glob("*.png")}
-    assert drawn == set(FIGURES) - {2, 5}
+    assert drawn == figures
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<b>prose" not in page
     assert "&lt;b&gt;prose" in page
@@ -223,12 +246,12 @@ def test_the_message_on_an_unknown_paper_lists_the_known_papers(lapsd, tmp_path)
     assert "paper='alpa': must be one of laps-sd" in error
 
 
-def test_a_folder_without_a_paper_belongs_to_the_first_paper(folder, lapsd):
-    mark = folder / "_reproduction.json"
+def test_a_folder_without_a_paper_belongs_to_the_first_paper(small_folder, lapsd):
+    mark = small_folder / "_reproduction.json"
     before = json.loads(mark.read_text(encoding="utf-8"))
     del before["paper"]
     mark.write_text(json.dumps(before), encoding="utf-8")
-    assert lapsd("--out", folder, "--draw-only")[0] == 0
+    assert lapsd("--out", small_folder, "--draw-only")[0] == 0
 
 
 def test_a_trace_without_an_acceptance_model_leaves_out_generated_traces(tmp_path):
