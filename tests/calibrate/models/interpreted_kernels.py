@@ -140,7 +140,7 @@ def test_kernels_with_wrong_results_are_detected(kernels):
     }
     for name, change in wrong.items():
         parts = {
-            n: getattr(kernels, n) for n in ("norm", "silu_multiply", "rotate_and_store", "attend")
+            n: getattr(PLAIN, n) for n in ("norm", "silu_multiply", "rotate_and_store", "attend")
         } | change
         found = disagreement(Operators("wrong", **parts, waits=False), CPU, torch.float32)
         assert found is not None
@@ -148,25 +148,29 @@ def test_kernels_with_wrong_results_are_detected(kernels):
 
 
 def test_captured_rounds_of_kernels_equal_rounds_of_plain_torch(monkeypatch):
-    """One graph serves contexts below and above the block of keys that a program reads at once."""
+    """One graph serves contexts below and above the block of keys that a program reads at once.
 
-    def verdicts(pair):
+    Plain torch prefills, because interpreted kernels take long.
+    """
+
+    def verdicts(pair, operators):
         rounds = DeviceRounds(pair, 1, 2, capacity=256)
-        rounds.ready()
+        as_kernels(PLAIN)
         tokens = torch.randint(VOCABULARY, (2, 80), generator=torch.Generator().manual_seed(1))
         rounds.prefill(tokens)
         lengths = [62, 80]
         last = [[int(row[n - 2]), int(row[n - 1])] for row, n in zip(tokens, lengths, strict=True)]
         rounds.place(torch.tensor(last), torch.tensor(lengths) - 1)
+        as_kernels(operators)
+        rounds.ready()
         return rounds, [rounds.round().tolist() for _ in range(2)]
 
     # a tape cannot record products with oneDNN's packed weights
     monkeypatch.setattr("lapsd.calibrate.models.lean.packs", lambda model: False)
     pair = tiny_pair(0.02, torch.float32)
-    _, expected = verdicts(pair)
-    operators = as_kernels(KERNELS, programs=32)
+    _, expected = verdicts(pair, PLAIN)
     for engine in (pair.target_engine, pair.draft_engine):
-        engine.operators = operators
-    rounds, got = verdicts(replace(pair, graphs=TapeGraphs(warm_up=0)))
+        engine.operators = as_kernels(programs=32)
+    rounds, got = verdicts(replace(pair, graphs=TapeGraphs(warm_up=0)), KERNELS)
     assert got == expected
     assert rounds.target.splits == 4

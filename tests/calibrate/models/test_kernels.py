@@ -4,6 +4,7 @@ The plain versions are tested here. The Triton kernels are interpreted and compi
 processes.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -75,6 +76,9 @@ def test_triton_kernels_give_the_results_of_plain_torch():
 
 
 COMPILE = """
+import json
+import sys
+
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
@@ -106,15 +110,10 @@ def build(kernel, dtype, **constants):
     assert made.metadata.shared <= 227 * 1024
 
 
-for dtype, size, tile in (
-    ("bf16", 128, 16),
-    ("bf16", 128, 64),
-    ("bf16", 64, 16),
-    ("fp16", 72, 16),
-    ("fp32", 64, 16),
-):
+for dtype, size, tile, tables in json.loads(sys.argv[1]):
     block = 64 if size == 64 else 128
-    for places in ({}, {"places": None}):  # with and without a table of rows
+    for table in tables:  # with and without a table of rows
+        places = {} if table else {"places": None}
         build(kernels._rotate_and_store, dtype, SIZE=size, BLOCK=block // 2, **places)
         shape = {"GROUP": 4, "SIZE": size, "TILE": tile, "KEYS": kernels.KEYS, "BLOCK": block}
         build(kernels._attend_to_part, dtype, **shape, **places)
@@ -123,12 +122,34 @@ build(kernels._silu_multiply, "bf16", BLOCK=kernels.LANES)
 """
 
 
-def test_every_kernel_compiles_for_a_hopper_gpu(tmp_path):
+BOTH = (True, False)
+# type, size of heads, queries of a program, and whether there are tables of rows
+EACH_TYPE = [("bf16", 128, 64, BOTH), ("fp16", 72, 16, [False]), ("fp32", 64, 16, [True])]
+EVERY = [
+    ("bf16", 128, 16, BOTH),
+    ("bf16", 128, 64, BOTH),
+    ("bf16", 64, 16, BOTH),
+    ("fp16", 72, 16, BOTH),
+    ("fp32", 64, 16, BOTH),
+]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kernels"),
+    [
+        pytest.param(EACH_TYPE, 12, id="each type"),
+        pytest.param(EVERY, 26, id="every shape", marks=pytest.mark.deep),
+    ],
+)
+def test_every_kernel_compiles_for_a_hopper_gpu(shapes, kernels, tmp_path):
     """Triton compiles to machine code without a GPU. Unlike its interpreter, it checks types."""
     pytest.importorskip("triton", reason="Triton is not installed")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", COMPILE, json.dumps(shapes)],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-2_000:]
-    assert done.stdout.count("\n") == 26
+    assert done.stdout.count("\n") == kernels
