@@ -82,6 +82,9 @@ def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
     return dict(zip(k.tolist(), (found / found.sum()).tolist(), strict=True))
 
 
+@pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="twelve million rounds take hours in Python"
+)
 def test_fcfs_follows_pollaczek_khinchine_for_highly_variable_sizes():
     """CV² is about 10.
 
