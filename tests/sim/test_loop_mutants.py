@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import Phase, given, settings
 
-from lapsd.policies import LAS, Alise, FastServe
+from lapsd.policies import LAS, Alise, FastServe, RoundRobin
 from lapsd.sim.engine.compiled import runs
 from tests.capacities import EVERY, OFFLOADING
 from tests.sim.equivalence import cases, compiled_equals_specification
@@ -102,7 +102,7 @@ MUTANTS = {
         "memory",
         "// s.at.block), s.jobs[i].held)",
         "// s.at.block), 0)",
-        {"managers": ("paged", *OFFLOADING)},
+        {"managers": ("alise",), "prefills": ("alone",), "policy": RoundRobin(1)},
     ),
     "an owner loses its first blocks first": (
         "line",
@@ -114,7 +114,7 @@ MUTANTS = {
         "line",
         "s.jobs[job.next_owner].unowned_before += job.unowned_before",
         "pass",
-        {"managers": ("paged",)},
+        {"managers": ("paged",), "prefills": ("alone",), "policy": RoundRobin(1)},
     ),
     "parked requests are evicted at once": (
         "memory",
@@ -162,7 +162,7 @@ MUTANTS = {
         "transfers",
         "s.at.host_tokens -= tokens",
         "pass",
-        {"managers": ("fastserve",)},
+        {"managers": ("fastserve",), "prefills": ("alone",), "policy": RoundRobin(1)},
     ),
     "rounds do not wait for caches on their way out": (
         "transfers",
@@ -186,7 +186,7 @@ MUTANTS = {
         "plans",
         "full = s.at.room - soon_free(s) > s.at.high",
         "full = s.at.room - soon_free(s) > s.at.high + 1",
-        {"managers": ("alise",)},
+        {"managers": ("alise",), "prefills": ("alone",), "policy": FastServe(quantum_ms=1e-5)},
     ),
     "the shortest instead of the longest wait leaves": (
         "plans",
@@ -198,7 +198,7 @@ MUTANTS = {
         "plans",
         "min(before_ns // turns, rises_in_ns(s, i))",
         "before_ns // turns",
-        {"managers": ("alise",), "policy": Alise(K=3, age_s=5e-6)},
+        {"managers": ("alise",), "prefills": ("alone",), "policy": Alise(K=2, age_s=1e-4)},
     ),
 }
 
