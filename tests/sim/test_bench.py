@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import numba
 import pytest
@@ -27,16 +25,21 @@ compiled_only = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def once(monkeypatch):
+    """Every figure is measured once, against few bare timeouts."""
+    ratio, bare, startup = bench.in_timeouts, bench.bare_timeouts_per_s, bench.startup_s
+    monkeypatch.setattr(bench, "in_timeouts", lambda run, repeats=1: ratio(run, 1))
+    monkeypatch.setattr(bench, "bare_timeouts_per_s", lambda: bare(5_000))
+    monkeypatch.setattr(bench, "startup_s", lambda: startup(1))
+
+
 @compiled_only
-def test_the_benchmark_prints_every_figure_as_json():
-    script = "from lapsd.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", script, "bench", "--quick", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout)
+@pytest.mark.usefixtures("once")
+def test_the_benchmark_prints_every_figure_as_json(lapsd):
+    code, printed, error = lapsd("bench", "--quick", "--json")
+    assert code == 0, error
+    found = json.loads(printed)
     assert list(found) == [
         "timeouts_per_request",
         "rounds_over_timeouts",
