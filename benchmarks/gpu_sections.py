@@ -113,6 +113,7 @@ class Check:
     def __init__(self, pair: Pair, arguments: argparse.Namespace) -> None:
         self.pair, self.out, self.until = pair, arguments.out, arguments.until
         self.commit, self.quick = arguments.commit, arguments.quick
+        self.batches_timed = BATCHES[:2] if self.quick else BATCHES
         self.results: dict[str, Any] = {}
         self.longest = min(pair.context, 4_096 + 64)
         pair.workspace.capacity = self.longest
@@ -357,7 +358,9 @@ class Check:
 
     def batches(self) -> dict[str, Any]:
         """Median times of rounds at larger batch sizes, by width and context."""
-        return self._grid([c for c in design(self.longest, BATCHES, WIDTHS) if c.batch > 1])
+        return self._grid(
+            [c for c in design(self.longest, self.batches_timed, WIDTHS) if c.batch > 1]
+        )
 
     def _grid(self, cells: list[Cell]) -> dict[str, Any]:
         grid = time_grid(self.pair, cells, Sampling(), deadline=self.until - 30, quick=self.quick)
@@ -381,7 +384,7 @@ class Check:
         settings.num_assistant_tokens_schedule = "constant"
         ours: list[float] = []
         theirs: list[float] = []
-        for turn in range(5):
+        for turn in range(2 if self.quick else 5):
             prompt = self._prompt(self.middle // 2 + turn)
             begin = time.perf_counter()
             done = generate(pair, prompt, n=N, max_new_tokens=24, sampling=Sampling())
@@ -437,7 +440,7 @@ class Check:
 
     def prefill(self) -> dict[str, Any]:
         """Median times of prefills, by batch size and tokens."""
-        self.prefills = time_prefills(self.pair, self.longest - 8, BATCHES)
+        self.prefills = time_prefills(self.pair, self.longest - 8, self.batches_timed)
         medians = self.prefills.groupby(["batch", "tokens"], as_index=False)["ns"].median()
         return {"median_ns": medians.to_dict("records")}
 
