@@ -224,7 +224,10 @@ def kill_and_resume(moment, whole, took, folder):
     return len(there)
 
 
-@pytest.mark.parametrize("moment", [0.15, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(0.15, marks=pytest.mark.deep), 0.5, pytest.param(0.9, marks=pytest.mark.deep)],
+)
 def test_a_killed_sweep_loses_and_repeats_no_record(moment, uninterrupted, tmp_path):
     kill_and_resume(moment, *uninterrupted, tmp_path / "s")
 
