@@ -7,8 +7,8 @@ The module `theory` has the formulas of FCFS, SRPT and LAS. One more is here:
   Poisson(λΔ); from N' = 0 the next arrival starts a round at once. The time average of N over
   rounds and idle times, and Little's law, give E[T].
 
-Each case has 30 independent replications without their first and last requests, and 6 where
-nothing is compiled, because one takes up to a minute in Python. The statistic is
+Each case has 30 independent replications without their first and last requests. Where nothing is
+compiled it has 6 short ones, because a round takes half a millisecond in Python. The statistic is
 Student's t over the means of replications. With random seeds, a correct simulator would fail a
 case with a probability of 4·10^-6, each size with a tenth of it, and any case with less than 10^-4.
 """
@@ -24,15 +24,15 @@ from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, POLICIES, SRPT, LASRound, Policy, PolicyContext, parse_policy
 from lapsd.traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 from tests.builders import row
-from tests.sim.theory import FALSE_ALARM, fcfs, holds, las, moments, srpt
+from tests.sim.theory import FALSE_ALARM, compiled_only, fcfs, holds, las, moments, srpt
 
 DELTA = 10_000_000  # ns
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10)
 MIXED = {1: 0.5, 4: 0.3, 10: 0.2}
 LIGHT_TAIL = {3: 0.5, 4: 0.5}
 HEAVY_TAIL = {1: 0.9, 19: 0.1}  # CV² = 3.6
-REPLICATIONS = 6 if numba.config.DISABLE_JIT else 30
-REQUESTS, CUT = 6_000, 300
+REPLICATIONS, REQUESTS = (6, 2_000) if numba.config.DISABLE_JIT else (30, 6_000)
+CUT = 300
 
 
 def replication(
@@ -82,9 +82,7 @@ def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
     return dict(zip(k.tolist(), (found / found.sum()).tolist(), strict=True))
 
 
-@pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT), reason="twelve million rounds take hours in Python"
-)
+@compiled_only
 def test_fcfs_follows_pollaczek_khinchine_for_highly_variable_sizes():
     """CV² is about 10.
 
