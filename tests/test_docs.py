@@ -27,9 +27,11 @@ from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.papers import PAPERS
 from lapsd.papers.routing import elsewhere, fixed, lengths
 from lapsd.papers.routing.paper import ROUTING
+from lapsd.serve.own import probe
 from lapsd.sim.experiment.metrics import METRICS
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps import Sweep, sweep
+from lapsd.traces import load_trace, save_trace
 from lapsd.traces.errors import run_command
 from lapsd.traces.files import BUNDLED
 from tests.papers.test_reproduce import TINY
@@ -84,7 +86,11 @@ SMALLER = (
     (r" --draft-policy fixed:most=[26]", ""),
     (r"goodput:most=6", "goodput:most=2"),
     (" --budget 420", ""),
-    (r"(lapsd validate[^\n#>]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu "),
+    ("lapsd validate --policy las --policy laps-sd", "lapsd validate"),
+    (
+        r"(lapsd validate[^\n#>]*)",
+        r"\1 --quick --trace short.parquet --requests 2 --seeds 1 --device cpu ",
+    ),
 )
 
 
@@ -204,8 +210,12 @@ def folder(tmp_path, monkeypatch):
         a | {"instruction": a["instruction"] + " x" * (i % 13)} for i, a in enumerate(answers)
     ]
     (tmp_path / "model_outputs.json").write_text(json.dumps(answers), encoding="utf-8")
+    reference = load_trace("reference")
+    capped = reference.provenance.noting(max_new_tokens=64)
+    save_trace(replace(reference, provenance=capped), tmp_path / "short.parquet")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(record, "_longest", lambda pair: 256)  # tokens of the longest timed context
+    monkeypatch.setattr(probe, "LEAST", 20)
     few = LAPS_SD.questions[:2]
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
     two = replace(TINY, queues=2)
