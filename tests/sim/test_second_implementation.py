@@ -188,6 +188,7 @@ def test_mutants_of_memory_managers_differ_from_the_second_simulator(
     owner, name, mutant, monkeypatch
 ):
     monkeypatch.setattr(owner, name, mutant)
-    some = {Paged: CASES, PagedPrefixes: CACHED, PrefixCache: CACHED}.get(owner, ASYNCHRONOUS)
+    in_blocks = {Paged: cases(managers=("paged",)), PagedPrefixes: CACHED, PrefixCache: CACHED}
+    some = in_blocks.get(owner, ASYNCHRONOUS)
     with pytest.raises(AssertionError):
         settings(max_examples=2_000, phases=[Phase.generate])(given(*some)(agree))()
