@@ -24,6 +24,7 @@ from lapsd.papers.beyond.paper import BEYOND
 from lapsd.papers.draft_length import published
 from lapsd.papers.draft_length.paper import DRAFT_LENGTH
 from lapsd.papers.laps_sd.paper import LAPS_SD
+from lapsd.papers.laps_sd.questions import interpretations
 from lapsd.papers.papers import PAPERS
 from lapsd.papers.routing import elsewhere, fixed, lengths
 from lapsd.papers.routing.paper import ROUTING
@@ -216,7 +217,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(record, "_longest", lambda pair: 256)  # tokens of the longest timed context
     monkeypatch.setattr(probe, "LEAST", 20)
-    few = LAPS_SD.questions[:2]
+    few = (interpretations.QUESTION,)  # one sweep and one figure
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
     two = replace(TINY, queues=2)
     monkeypatch.setitem(
