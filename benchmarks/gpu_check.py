@@ -76,7 +76,9 @@ def main() -> None:
     )
     parser.add_argument("--no-graphs", action="store_true", help="run rounds without CUDA graphs")
     parser.add_argument(
-        "--quick", action="store_true", help="take few samples: only to see that the sections run"
+        "--quick",
+        action="store_true",
+        help="take few samples of two batch sizes: only to see that all sections run",
     )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

@@ -203,7 +203,7 @@ MUTANTS = {
 }
 
 
-# detected after hundreds of cases, in half a minute; the others take a second on average
+# detected after hundreds of cases, in half a minute; the others take two seconds on average
 RARE = {"the plan is not made again after transfers of no time"}
 
 
