@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numba
 import pandas as pd
 import psutil
 import pyarrow.parquet as pq
@@ -42,7 +43,7 @@ LONG = [
     "--M",
     "1.5,2,4",
     "--requests",
-    "100,200",
+    "1,2" if numba.config.DISABLE_JIT else "100,200",
     "--seeds",
     "150",
     "--workers",
