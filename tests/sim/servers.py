@@ -23,6 +23,7 @@ from tests.sim.equivalence import COLUMNS, cases
 from tests.sim.prefixes import prefix_cases, prefix_draft_cases
 
 COUNTED = ("drafted", "accepted", "first_tokens", "cached_tokens", "server")
+ANY_ROUTER = (*ROUTERS, "jsq:d=1", "jsq:d=2", "jsq:d=9", "sticky")
 EVERY_PREFILL = ("alone", "batched", "mixed", "chunked")
 
 
@@ -67,11 +68,13 @@ class Sticky(Router):
 
 
 @st.composite
-def routings(draw: st.DrawFn, size_ns: int, last_ns: int) -> Routing:
-    """Any router with signals of any age, in sizes of a request, up to the last arrival, with
-    guardrails or without.
+def routings(
+    draw: st.DrawFn, size_ns: int, last_ns: int, routers: tuple[str, ...] = ANY_ROUTER
+) -> Routing:
+    """Any of the routers with signals of any age, in sizes of a request, up to the last arrival,
+    with guardrails or without.
     """
-    router = draw(st.sampled_from([*ROUTERS, "jsq:d=1", "jsq:d=2", "jsq:d=9", "sticky"]))
+    router = draw(st.sampled_from(routers))
     made = Sticky(draw(st.integers(0, 3))) if router == "sticky" else parse_router(router)
     age = draw(st.sampled_from([None, 0.0, 0.1, 0.7, 5.0]))
     return Routing(
@@ -83,7 +86,9 @@ def routings(draw: st.DrawFn, size_ns: int, last_ns: int) -> Routing:
 
 
 @st.composite
-def service_cases(draw: st.DrawFn) -> tuple[list[ServerSetup], Policy, Routing]:
+def service_cases(
+    draw: st.DrawFn, routers: tuple[str, ...] = ANY_ROUTER
+) -> tuple[list[ServerSetup], Policy, Routing]:
     """Servers of one profile or two, with prefix caches or without, a policy with or without a
     draft policy, and a routing.
     """
@@ -91,7 +96,7 @@ def service_cases(draw: st.DrawFn) -> tuple[list[ServerSetup], Policy, Routing]:
         cases(EVERY, prefills=EVERY_PREFILL) | prefix_cases() | prefix_draft_cases() | draft_cases()
     )
     last_ns = int(work.arrival_ns[-1]) if work.clients is None else NEVER
-    routing = draw(routings(int(work.priced.mean_size_ns) + 1, last_ns))
+    routing = draw(routings(int(work.priced.mean_size_ns) + 1, last_ns, routers))
     if policy.drafts is not None and routing.router.clairvoyant:
         routing = replace(routing, router=parse_router("least-work"))
     kinds = [_setup(draw, work, capacity)]
