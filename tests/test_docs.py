@@ -344,7 +344,7 @@ def test_a_page_shows_what_its_comparisons_print(page, lapsd):
     assert shown >= 1
 
 
-def test_the_gains_on_the_first_screen_are_those_of_the_claims():
+def test_the_first_screen_shows_the_gains_of_the_claims():
     claims = (ROOT / "docs" / "results" / "kernel-gittins" / "claims.md").read_text("utf-8")
     first = " ".join((ROOT / "README.md").read_text("utf-8").split()).split("## What it does")[0]
     rows = re.findall(r"^\| (\d+) \| (\w+) \| 0.9 \|(.*)\|$", claims, re.MULTILINE)
