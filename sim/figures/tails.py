@@ -76,7 +76,7 @@ def plot_trade(rows: pd.DataFrame) -> "Figure":
                 ha="right",
             )
         ax.axhline(1, color="black", linewidth=0.7)
-        ax.margins(x=0.12)  # room for the age weights beside the first points
+        ax.margins(x=0.12)  # the age weights need room beside the points
     handles, labels = axes[0].get_legend_handles_labels()
     handles, labels = [handles[-1], *handles[:-1]], [labels[-1], *labels[:-1]]
     figure.legend(
