@@ -262,7 +262,7 @@ def bench(
     batched = iterations_over_timeouts(ready(trace, profile, 5_000, batch=16))
     progress("batches of 16, different draft lengths")
     irregular = iterations_over_timeouts(
-        ready(with_irregular_drafts(trace), profile, 2_000, batch=16)
+        ready(with_irregular_drafts(trace), profile, 5_000, batch=16)
     )
     tight = {}
     for name, server in MEMORIES.items():

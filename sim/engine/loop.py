@@ -166,7 +166,7 @@ def commit(s: Server) -> None:
     """Commit the step for the requests that were part of it, in order of arrival where that order
     matters; finished requests, which `fresh` then lists, leave.
     """
-    step_ns = s.at.step_ns
+    step_ns, left, done = s.at.step_ns, 0, 0
     s.at.now_ns = s.at.ends_ns
     s.at.rounds += 1
     if s.at.writes_in_rounds:
@@ -174,17 +174,12 @@ def commit(s: Server) -> None:
     for k in range(s.at.running):
         i = s.running[k]
         job = s.jobs[i]
-        if s.at.prefill == IN_STEPS and job.given_tokens == 0:
-            continue
         if job.uncomputed_tokens > 0:
             job.uncomputed_tokens -= job.given_tokens
-            job.prefill_ns += step_ns
-        else:
+            job.prefill_ns += step_ns if job.given_tokens > 0 else 0
+        elif s.at.prefill != IN_STEPS or job.given_tokens > 0:
             commit_round(s, i, step_ns)
-    left = done = 0
-    for k in range(s.at.running):
-        i = s.running[k]
-        if s.jobs[i].tokens < s.jobs[i].output_tokens:
+        if job.tokens < job.output_tokens:
             s.running[left] = i
             left += 1
             continue
@@ -263,9 +258,7 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
         pointer(arrays.some),
         pointer(arrays.waits_ns),
         pointer(arrays.out),
-        pointer(arrays.drafted),
-        pointer(arrays.accepted),
-        pointer(arrays.emitted),
+        pointer(arrays.rounds),
         pointer(arrays.round_base_ns[at.rounds_at :]),
         pointer(arrays.round_per_token_ns[at.rounds_at :]),
         pointer(arrays.prefill_at[at.prefill_row :]),
@@ -326,7 +319,7 @@ def serve_all(servers: Any, arrays: Server, work: int) -> int:
     for k in range(len(servers)):
         at = servers[k]
         end = at.first + at.requests
-        s = server_of(at, arrays.jobs[at.first : end], arrays)
+        s = server_of(at, pointer(arrays.jobs[at.first : end]), arrays)
         while at.done < at.requests:
             if work <= 0 or at.error:
                 return k

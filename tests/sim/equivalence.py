@@ -26,22 +26,12 @@ from lapsd.policies import (
 )
 from lapsd.sim.engine.compiled.policy import NotCompilable
 from lapsd.sim.engine.memory import EVICTIONS
+from lapsd.sim.engine.run_record import COLUMNS
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.traces import Workload, load_profile, load_trace
 from tests.builders import context, workloads
 from tests.capacities import EVERY, OFFLOADING, capacities
 from tests.sim.bridge import bridged_runs
-
-COLUMNS = (
-    "arrival_ns",
-    "first_service_ns",
-    "first_token_ns",
-    "finish_ns",
-    "service_ns",
-    "switch_ns",
-    "preemptions",
-    "cached_tokens",
-)
 
 
 @dataclass(frozen=True)
@@ -215,7 +205,8 @@ def compiled_run(work: Workload, policy: Policy, capacity: Capacity) -> Run:
 
 def equal_runs(one: Run, other: Run) -> bool:
     """Return whether two runs are equal to the nanosecond."""
-    return all(np.array_equal(getattr(one, c), getattr(other, c)) for c in COLUMNS) and (
+    columns = ("arrival_ns", *COLUMNS)
+    return all(np.array_equal(getattr(one, c), getattr(other, c)) for c in columns) and (
         (one.rounds, one.idle_ns, one.end_ns) == (other.rounds, other.idle_ns, other.end_ns)
     )
 

@@ -13,16 +13,16 @@ from lapsd.sim.engine import Run
 from lapsd.sim.engine.compiled.policy import NotCompilable
 from lapsd.sim.engine.memory import Offload
 from lapsd.sim.engine.routing import Routing
+from lapsd.sim.engine.run_record import COLUMNS
 from lapsd.sim.engine.service_setup import ServerSetup
 from lapsd.sim.engine.service_simulation import simulate_service
 from lapsd.traces import price
 from tests.builders import context
 from tests.capacities import EVERY
 from tests.sim.drafting import draft_cases
-from tests.sim.equivalence import COLUMNS, cases
+from tests.sim.equivalence import cases
 from tests.sim.prefixes import prefix_cases, prefix_draft_cases
 
-COUNTED = ("drafted", "accepted", "first_tokens", "cached_tokens", "server")
 ANY_ROUTER = (*ROUTERS, "jsq:d=1", "jsq:d=2", "jsq:d=9", "sticky")
 EVERY_PREFILL = ("alone", "batched", "mixed", "chunked")
 
@@ -122,7 +122,7 @@ def _setup(draw: st.DrawFn, work: Any, capacity: Any) -> ServerSetup:
 
 def equal_services(one: Run, other: Run) -> bool:
     """Return whether two runs of several servers are equal to the nanosecond."""
-    columns = (*COLUMNS, *COUNTED)
+    columns = ("arrival_ns", *COLUMNS, "server")
     return all(np.array_equal(getattr(one, c), getattr(other, c)) for c in columns) and (
         (one.rounds, one.idle_by_server_ns, one.end_ns)
         == (other.rounds, other.idle_by_server_ns, other.end_ns)

@@ -57,8 +57,14 @@ MUTANTS = {
     "a preemption is not counted": ("choice", "preemptions += 1", "preemptions += 0", {}),
     "the last round is left out": (
         "loop",
-        ".tokens < s.jobs[i].output_tokens:",
-        ".tokens < s.jobs[i].output_tokens - 1:",
+        ".tokens < job.output_tokens:",
+        ".tokens < job.output_tokens - 1:",
+        {},
+    ),
+    "the last round emits more tokens than are left": (
+        "costs",
+        "min(accepted + 1, job.output_tokens - job.tokens)",
+        "accepted + 1",
         {},
     ),
     "think time is forgotten": ("loop", "s.at.now_ns + s.at.think_ns", "s.at.now_ns", {}),
@@ -94,14 +100,14 @@ MUTANTS = {
     ),
     "blocks are rounded down": (
         "memory",
-        "max(-(-kv_needed(s, i) // s.at.block)",
-        "max(kv_needed(s, i) // s.at.block",
+        "else -(-tokens // s.at.block)",
+        "else tokens // s.at.block",
         {"managers": ("paged",)},
     ),
     "a request gives blocks back in its next round": (
         "memory",
-        "// s.at.block), s.jobs[i].held)",
-        "// s.at.block), 0)",
+        "return held if tokens <= held * s.at.block else ",
+        "return ",
         {"managers": ("alise",), "prefills": ("alone",), "policy": RoundRobin(1)},
     ),
     "an owner loses its first blocks first": (
@@ -121,6 +127,18 @@ MUTANTS = {
         "evict_all = s.at.manager == PAGED and not s.at.parks",
         "evict_all = s.at.manager == PAGED",
         {"managers": ("paged",)},
+    ),
+    "a waiting request takes nobody's place": (
+        "choice",
+        "mixed = s.at.waiting > 0 and",
+        "mixed = s.at.waiting < 0 and",
+        {},
+    ),
+    "as many requests are taken for the same ones": (
+        "choice",
+        " and s.chosen[same] == s.running[same]:",
+        ":",
+        {},
     ),
     "waiting requests receive tokens first": (
         "choice",

@@ -49,16 +49,15 @@ class Rounds(NamedTuple):
 
     Attributes
     ----------
-    drafted, accepted, emitted : int64 (rounds of all rows,)
+    rounds : int64 (rounds of all rows,)
+        Drafted and accepted tokens, as `flat_server.DRAFTED` says.
     longest_draft : int64 (rows,)
         Draft tokens of each row's longest draft.
     rates : float64 (rounds of all rows + rows,)
         Accepted over drafted tokens after 0, 1, ... committed rounds of a row, row after row.
     """
 
-    drafted: NDArray[np.int64]
-    accepted: NDArray[np.int64]
-    emitted: NDArray[np.int64]
+    rounds: NDArray[np.int64]
     longest_draft: NDArray[np.int64]
     rates: NDArray[np.float64]
 
@@ -73,13 +72,10 @@ def rounds_of(priced: PricedTrace) -> Rounds:
     """Return the recorded rounds of a priced trace; made once for each."""
     if priced not in _ROUNDS:
         trace = priced.trace
-        drafted, accepted, emitted = (
-            np.ascontiguousarray(column, dtype=np.int64)
-            for column in (trace.drafted, trace.accepted, priced.emitted)
-        )
+        drafted, accepted = (c.astype(np.int64) for c in (trace.drafted, trace.accepted))
         longest = np.maximum.reduceat(drafted, trace.offsets[:-1])
         rates = _rates(drafted, accepted, trace.offsets)
-        _ROUNDS[priced] = Rounds(drafted, accepted, emitted, longest, rates)
+        _ROUNDS[priced] = Rounds(drafted << flat.DRAFTED | accepted, longest, rates)
     return _ROUNDS[priced]
 
 

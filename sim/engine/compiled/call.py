@@ -5,13 +5,15 @@ An address is an int64 in a record, so that one compiled loop serves every polic
 With `NUMBA_DISABLE_JIT=1` an address is a key of `FUNCTIONS`.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core.imputils import lower_builtin
+from numba.extending import intrinsic, models, register_model
 
 # address of the policy's parameters, of a request's record, now in ns, address of int64 results
 PolicyFunction = Callable[[int, int, int, int], int]
@@ -58,12 +60,25 @@ call: Callable[[int, int, int, int, int], int] = _look_up if numba.config.DISABL
 """Call the function at an address: (function, policy, job, now_ns, out) -> int64."""
 
 
+class Records(types.CPointer):
+    """A pointer to records, which are read and written where they are."""
+
+
+register_model(Records)(models.PointerModel)
+
+
+@lower_builtin(operator.getitem, Records, types.Integer)
+def _record_at(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return builder.gep(args[0], [args[1]])
+
+
 @intrinsic
 def _pointer(typingctx: Any, array: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.make_array(array)(context, builder, args[0]).data
 
-    return types.CPointer(array.dtype)(array), codegen
+    kind = Records if isinstance(array.dtype, types.Record) else types.CPointer
+    return kind(array.dtype)(array), codegen
 
 
 def _itself(array: Any) -> Any:
@@ -73,5 +88,6 @@ def _itself(array: Any) -> Any:
 pointer: Callable[[Any], Any] = _itself if numba.config.DISABLE_JIT else _pointer
 """Return a pointer to the first entry of an array of one dimension, in place of the array.
 
-A pointer is one word and an array seven, which counts where steps pass twenty of them.
+A pointer is one word and an array seven, which counts where steps pass twenty of them; and its
+index is never counted from the end.
 """

@@ -4,7 +4,14 @@ from typing import Any
 
 from lapsd.sim.engine.compiled.call import compiled
 from lapsd.sim.engine.compiled.drafts import acceptable, ragged_round_ns
-from lapsd.sim.engine.compiled.flat_server import IN_STEPS, MOVED_QUANTISED, NOT_QUANTISED, Server
+from lapsd.sim.engine.compiled.flat_server import (
+    ACCEPTED,
+    DRAFTED,
+    IN_STEPS,
+    MOVED_QUANTISED,
+    NOT_QUANTISED,
+    Server,
+)
 
 
 @compiled
@@ -12,18 +19,19 @@ def next_drafted(s: Server, i: int) -> int:
     """Return the draft tokens of a request's next round, from its position in the output."""
     if s.at.choose_drafts:
         return s.jobs[i].next_drafted
-    return s.drafted[s.jobs[i].first_round + s.jobs[i].rounds]
+    return s.rounds[s.jobs[i].first_round + s.jobs[i].rounds] >> DRAFTED
 
 
 @compiled
 def next_round(s: Server, i: int) -> tuple[int, int, int]:
     """Return the drafted, accepted and emitted tokens of a request's next round."""
+    job = s.jobs[i]
     if s.at.choose_drafts:
-        job = s.jobs[i]
-        accepted = min(job.next_drafted, acceptable(s, i))
-        return job.next_drafted, accepted, min(accepted + 1, job.output_tokens - job.tokens)
-    position = s.jobs[i].first_round + s.jobs[i].rounds
-    return s.drafted[position], s.accepted[position], s.emitted[position]
+        drafted, accepted = job.next_drafted, min(job.next_drafted, acceptable(s, i))
+    else:
+        recorded = s.rounds[job.first_round + job.rounds]
+        drafted, accepted = recorded >> DRAFTED, recorded & ACCEPTED
+    return drafted, accepted, min(accepted + 1, job.output_tokens - job.tokens)
 
 
 @compiled

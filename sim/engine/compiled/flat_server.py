@@ -18,6 +18,9 @@ ALONE, BATCHED, IN_STEPS = range(3)
 NOWHERE, RESIDENT, LEAVING, COMING, SWAPPED_OUT = range(5)
 NOT_QUANTISED, MOVED_QUANTISED, ALL_QUANTISED = range(3)
 
+# a recorded round: drafted tokens from this bit on, accepted ones in the bits of this mask
+DRAFTED, ACCEPTED = 32, 2**32 - 1
+
 # Methods that a policy may have, and error codes of the server, which follow those of `job`
 RANK, ON_ROUND, ON_EVENT, REMAINING_NS, WAKE, CHOOSE = range(6)
 METHODS = ("rank", "on_round", "on_event", "remaining_ns", "wake")
@@ -270,7 +273,7 @@ DRAFT_FLOATS = ("rates", "confidence", "beyond", "confidences")
 class Server(NamedTuple):
     """The record of a server, the requests of one run, and lists of their indices.
 
-    Arrays have one dimension; in the compiled loop all but `jobs` are pointers (`call.pointer`).
+    Arrays have one dimension; in the compiled loop they are pointers (`call.pointer`).
 
     Attributes
     ----------
@@ -292,7 +295,8 @@ class Server(NamedTuple):
         Estimated waiting time of a request.
     out : int64 (1,)
         An argument of a method of the policy.
-    drafted, accepted, emitted : int64 (recorded rounds,)
+    rounds : int64 (recorded rounds,)
+        Drafted and accepted tokens of a round in one word: see `DRAFTED` and `ACCEPTED`.
     round_base_ns, round_per_token_ns : int64 ((batch + 1) * draft_lengths,)
     prefill_at, prefill_tokens, prefill_ns : int64
         A table of prefills by tokens, as those of `StepTables`, where there is one.
@@ -315,9 +319,7 @@ class Server(NamedTuple):
     some: Any
     waits_ns: Any
     out: Any
-    drafted: Any
-    accepted: Any
-    emitted: Any
+    rounds: Any
     round_base_ns: Any
     round_per_token_ns: Any
     prefill_at: Any

@@ -38,11 +38,16 @@ ADDRESSES = (("rates_address", "i8"), ("state_address", "i8"))
 
 # what the loop keeps of a request: see `Request`, and `paged` and `transfers` for the last ones
 LOOP_FIELDS = (
+    # those of every round stand together
     ("entered_ns", "i8"),
     ("first_round", "i8"),
-    ("prefill_cost_ns", "i8"),
+    ("output_tokens", "i8"),
     ("uncomputed_tokens", "i8"),
     ("given_tokens", "i8"),
+    ("place", "i8"),
+    ("held", "i8"),
+    ("chosen", "i8"),
+    ("prefill_cost_ns", "i8"),
     ("prefill_ns", "i8"),
     ("cached_tokens", "i8"),
     ("first_service_ns", "i8"),
@@ -51,11 +56,8 @@ LOOP_FIELDS = (
     ("switch_ns", "i8"),
     ("preemptions", "i8"),
     ("first_tokens", "i8"),
-    ("chosen", "i8"),
-    ("place", "i8"),
     ("parked_at", "i8"),
     ("reserved", "i8"),
-    ("held", "i8"),
     ("owned", "i8"),
     ("unowned_before", "i8"),
     ("next_owner", "i8"),
@@ -70,7 +72,6 @@ LOOP_FIELDS = (
     ("size_ns", "i8"),
     ("true_size_ns", "i8"),
     # with a draft policy: see `drafts`
-    ("output_tokens", "i8"),
     ("first_position", "i8"),
     ("first_rate", "i8"),
     ("next_drafted", "i8"),
