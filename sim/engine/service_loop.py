@@ -1,7 +1,8 @@
 """Several servers in the compiled loop: the steps of `service`, in the order of `instants`.
 
 `serve_service` always goes on with the earliest event: the end of a step, the servers' reports, an
-arrival, or a decision. What servers share is in `Shared`; its record is `v.at`.
+arrival, or a decision, in this order at one time. What servers share is in `Shared`; its record is
+`v.at`.
 """
 
 from typing import Any
@@ -37,14 +38,24 @@ from lapsd.sim.engine.loop import admit, commit, decide, server_of
 
 
 @compiled
-def next_ns(v: Shared) -> int:
-    """Return the time of the earliest event."""
-    earliest = next_arrival_ns(v)
-    if v.at.report_ns:
-        earliest = min(earliest, v.at.next_report_ns)
-    for k in range(v.at.servers):
-        earliest = min(earliest, v.ends_ns[k])
-    return earliest
+def expect(v: Shared, k: int, phase: int, at_ns: int) -> None:
+    """Note a server's next event. O(log servers)."""
+    v.phase[k], v.ends_ns[k] = phase, at_ns
+    node = (v.at.servers + k) // 2
+    while node > 0:
+        one, other = v.earliest[2 * node], v.earliest[2 * node + 1]
+        v.earliest[node] = one if precedes(v, one, other) else other
+        node //= 2
+
+
+@compiled
+def precedes(v: Shared, j: int, k: int) -> bool:
+    """Return whether the next event of server j comes before that of server k."""
+    if v.ends_ns[j] != v.ends_ns[k]:
+        return bool(v.ends_ns[j] < v.ends_ns[k])
+    if v.phase[j] != v.phase[k]:
+        return bool(v.phase[j] < v.phase[k])
+    return j < k
 
 
 @compiled
@@ -56,10 +67,16 @@ def next_arrival_ns(v: Shared) -> int:
 
 
 @compiled
+def next_report_ns(v: Shared) -> int:
+    """Return the time of the servers' next reports; `NEVER` if the router sees the present."""
+    return v.at.next_report_ns if v.at.report_ns else NEVER
+
+
+@compiled
 def end_step(v: Shared, s: Server) -> None:
     """Commit the step of a server; each finished request of a closed loop releases the next one."""
     commit(s)
-    v.phase[s.at.number] = DECISION
+    expect(v, s.at.number, DECISION, s.at.now_ns)
     v.at.done += s.at.left
     for k in range(s.at.left):
         i = s.fresh[k]
@@ -82,14 +99,12 @@ def take_decision(v: Shared, s: Server, queue: Server, now_ns: int) -> None:
     take_in(s)
     k = s.at.number
     if decide(s):
-        v.phase[k] = COMMIT
-        v.ends_ns[k] = s.at.ends_ns
+        expect(v, k, COMMIT, s.at.ends_ns)
         v.began_ns[k] = now_ns
     else:
-        v.ends_ns[k] = NEVER
-        if s.at.manager >= FASTSERVE:
-            v.ends_ns[k] = next_transfer_ns(s)
-        if s.at.waiting > 0 and v.ends_ns[k] == NEVER:
+        ready_ns = next_transfer_ns(s) if s.at.manager >= FASTSERVE else NEVER
+        expect(v, k, DECISION, ready_ns)
+        if s.at.waiting > 0 and ready_ns == NEVER:
             fail(s, why_none_runs(s), 0, s.at.waiting)
     for n in range(s.at.aside):
         push(queue, s.some[n])
@@ -145,8 +160,14 @@ def put_in_queue(v: Shared, queue: Server, i: int, now_ns: int) -> None:
     rank(queue, i)
     push(queue, i)
     for k in range(v.at.servers):
-        if v.phase[k] == DECISION:
-            v.ends_ns[k] = min(v.ends_ns[k], now_ns)
+        wake(v, k, now_ns)
+
+
+@compiled
+def wake(v: Shared, k: int, now_ns: int) -> None:
+    """Let a server decide now unless it runs a step."""
+    if v.phase[k] == DECISION and v.ends_ns[k] > now_ns:
+        expect(v, k, DECISION, now_ns)
 
 
 @compiled
@@ -171,8 +192,7 @@ def send(v: Shared, s: Server, i: int, now_ns: int) -> None:
         count_request(s, i)
     if v.at.ranks:
         count_sent(v, i, k)
-    if v.phase[k] == DECISION:
-        v.ends_ns[k] = min(v.ends_ns[k], now_ns)
+    wake(v, k, now_ns)
     if v.at.sees_active:
         add_known(v, i, k)
     if v.at.report_ns:
@@ -192,7 +212,6 @@ def ask_router(v: Shared, servers: Any, arrays: Server, i: int, now_ns: int) -> 
     v.record[REQUEST + 3] = job.predicted_tokens
     v.record[RANDOM] = v.at.random_address + 8 * v.at.draws * i
     for k in range(v.at.servers):
-        v.columns[ALLOWED * v.at.servers + k] = 1
         row = v.costs[k] * v.at.requests + i
         v.columns[SIZE * v.at.servers + k] = v.sizes_ns[row]
         v.columns[PREFILL * v.at.servers + k] = v.prefill_ns[row]
@@ -289,14 +308,46 @@ def list_active(v: Shared) -> None:
         v.record[word] = count
 
 
+@compiled
+def report_now(v: Shared, s: Server, now_ns: int) -> None:
+    """Write what the router may know of a server that has changed, if it sees the present."""
+    if v.at.report_ns == 0 and not v.at.one_queue:
+        report(v, s, now_ns)
+
+
+@compiled
+def report_all(v: Shared, servers: Any, arrays: Server, now_ns: int) -> None:
+    """Write what the router may know of all servers now."""
+    for k in range(v.at.servers):
+        report(v, server_of(servers[k], v.jobs, arrays), now_ns)
+
+
+@compiled
+def take_arrival(v: Shared, servers: Any, arrays: Server, queue: Server, now_ns: int) -> None:
+    """Send the next request to a server, or let it wait in the queue."""
+    i = v.at.arrived
+    v.at.arrived += 1
+    if v.at.one_queue:
+        put_in_queue(v, queue, i, now_ns)
+        return
+    if v.at.report_ns == 0 and v.at.sees_truth:  # true remaining times change all the time
+        report_all(v, servers, arrays, now_ns)
+    k = ask_router(v, servers, arrays, i, now_ns)
+    if k >= 0:
+        s = server_of(servers[k], v.jobs, arrays)
+        send(v, s, i, now_ns)
+        report_now(v, s, now_ns)
+
+
 @inlined
 def shared_of(at: Any, arrays: Shared) -> Shared:
     """Return what servers share, with the record of the service."""
     return Shared(
         at,
-        arrays.jobs,
+        pointer(arrays.jobs),
         pointer(arrays.record),
         pointer(arrays.columns),
+        pointer(arrays.earliest),
         pointer(arrays.ends_ns),
         pointer(arrays.phase),
         pointer(arrays.began_ns),
@@ -340,43 +391,27 @@ def serve_service(services: Any, shared: Shared, servers: Any, arrays: Server, w
     while v.at.done < v.at.requests:
         if work <= 0:
             return 1
-        work -= 1 + v.at.servers // 8
-        now_ns = next_ns(v)
-        if now_ns == NEVER:
+        k = v.earliest[1]
+        event_ns, other_ns = v.ends_ns[k], min(next_arrival_ns(v), next_report_ns(v))
+        if min(event_ns, other_ns) == NEVER:
             v.at.error = NO_EVENT
             return 0
-        for k in range(v.at.servers):
-            if v.ends_ns[k] == now_ns and v.phase[k] == COMMIT:
-                s = server_of(servers[k], v.jobs, arrays)
-                end_step(v, s)
-                if s.at.error:
-                    return 0
-        if v.at.report_ns and v.at.next_report_ns == now_ns:
-            v.at.next_report_ns += v.at.report_ns
-            for k in range(v.at.servers):
-                report(v, server_of(servers[k], v.jobs, arrays), now_ns)
-        while next_arrival_ns(v) <= now_ns:
-            i = v.at.arrived
-            v.at.arrived += 1
-            if v.at.one_queue:
-                put_in_queue(v, queue, i, now_ns)
-                continue
-            if v.at.report_ns == 0:
-                for k in range(v.at.servers):
-                    report(v, server_of(servers[k], v.jobs, arrays), now_ns)
-            k = ask_router(v, servers, arrays, i, now_ns)
-            if k < 0:
-                return 0
-            send(v, server_of(servers[k], v.jobs, arrays), i, now_ns)
-        if queue.at.error:
+        s = server_of(servers[k], v.jobs, arrays)
+        if event_ns <= other_ns and v.phase[k] == COMMIT:
+            work -= 1
+            end_step(v, s)
+            report_now(v, s, event_ns)
+        elif event_ns < other_ns:
+            work -= 1 + s.at.running
+            take_decision(v, s, queue, event_ns)
+            report_now(v, s, event_ns)
+        else:
+            work -= 1 + v.at.servers // 8
+            if next_report_ns(v) == other_ns:
+                v.at.next_report_ns += v.at.report_ns
+                report_all(v, servers, arrays, other_ns)
+            else:
+                take_arrival(v, servers, arrays, queue, other_ns)
+        if s.at.error or queue.at.error or v.at.error:
             return 0
-        for k in range(v.at.servers):
-            if v.ends_ns[k] == now_ns and v.phase[k] == DECISION:
-                s = server_of(servers[k], v.jobs, arrays)
-                work -= 1 + s.at.running
-                take_decision(v, s, queue, now_ns)
-                if s.at.error:
-                    return 0
-                if v.ends_ns[k] == now_ns:
-                    break  # a step that takes no time ends before others decide
     return 0

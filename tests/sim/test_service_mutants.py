@@ -13,8 +13,25 @@ pytestmark = pytest.mark.deep  # some differ in few cases, and each case takes l
 MUTANTS = {
     "an idle server is not woken": (
         "service_loop",
-        "min(v.ends_ns[k], now_ns)\n    if v.at.sees_active",
-        "v.ends_ns[k]\n    if v.at.sees_active",
+        "    wake(v, k, now_ns)\n    if v.at.sees_active",
+        "    if v.at.sees_active",
+    ),
+    "a request arrives before the end of a step": (
+        "service_loop",
+        "if event_ns <= other_ns and",
+        "if event_ns < other_ns and",
+    ),
+    "a server decides before a request arrives": (
+        "service_loop",
+        "elif event_ns < other_ns:",
+        "elif event_ns <= other_ns:",
+    ),
+    "the last server decides first": ("service_loop", "return j < k", "return j > k"),
+    "the router does not see what it has just sent": (
+        "service_loop",
+        "send(v, s, i, now_ns)\n        report_now(v, s, now_ns)",
+        "send(v, s, i, now_ns)",
+        "jsq",
     ),
     "idle time is lost": ("service_loop", "s.at.idle_ns += now_ns - s.at.now_ns", "pass"),
     "requests in the inbox do not wait": (

@@ -57,7 +57,7 @@ KV_TOKENS, CACHED, FILLED = (
 
 class Shared(NamedTuple):
     """The record of a service, and arrays over S servers, N requests and C kinds of costs; in the
-    compiled loop all but `jobs` are pointers (`call.pointer`).
+    compiled loop they are pointers (`call.pointer`).
 
     Attributes
     ----------
@@ -67,6 +67,9 @@ class Shared(NamedTuple):
         What the router reads; see `ROUTE`.
     columns : int64 (columns * S,)
         Its arrays, one after the other, as the servers last reported.
+    earliest : int64 (2 * S,)
+        A tree of servers: entry S + k is server k, and entry n > 0 the one of entries 2n and 2n + 1
+        whose next event comes first.
     ends_ns, phase : int64 (S,)
         The time of each server's next event, and which: `COMMIT` or `DECISION`.
     began_ns : int64 (S,)
@@ -96,6 +99,7 @@ class Shared(NamedTuple):
     jobs: Any
     record: Any
     columns: Any
+    earliest: Any
     ends_ns: Any
     phase: Any
     began_ns: Any

@@ -269,6 +269,7 @@ class _Service:
         """Return the record of the service, and what its servers share."""
         count, requests, routing = self.count, len(self.workload), self.routing
         columns = np.zeros(len(COLUMNS) * count, dtype=np.int64)
+        columns[COLUMNS.index("allowed") * count :][:count] = 1
         for name in ("slots", "kv_capacity"):
             at = COLUMNS.index(name) * count
             columns[at : at + count] = servers["batch" if name == "slots" else name][:count]
@@ -296,6 +297,7 @@ class _Service:
             jobs,
             record,
             columns,
+            earliest=_tree_of(count),
             ends_ns=np.zeros(count, dtype=np.int64),
             phase=np.ones(count, dtype=np.int64),
             began_ns=np.zeros(count, dtype=np.int64),
@@ -400,6 +402,14 @@ class _Service:
             server=np.ascontiguousarray(jobs["server"]),
             idle_by_server_ns=idle_by_server,
         )
+
+
+def _tree_of(count: int) -> NDArray[np.int64]:
+    """Return `Shared.earliest` of servers that all decide at time 0."""
+    tree = np.arange(-count, count)
+    for node in range(count - 1, 0, -1):
+        tree[node] = min(tree[2 * node], tree[2 * node + 1])
+    return tree
 
 
 OF_REQUESTS = ("next_known", "known_tokens", "known_prefill_ns", "known_runs", *OF_ACTIVE[1:])
