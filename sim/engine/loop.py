@@ -14,7 +14,7 @@ from typing import Any
 from lapsd.sim.engine.compiled.call import call, compiled, inlined, pointer
 from lapsd.sim.engine.compiled.choice import choose
 from lapsd.sim.engine.compiled.costs import next_round, prefill_ns, recompute_ns, step_ns
-from lapsd.sim.engine.compiled.drafts import draft, keep_seen, note_round
+from lapsd.sim.engine.compiled.drafts import draft, note_round
 from lapsd.sim.engine.compiled.flat_server import (
     ALONE,
     BATCHED,
@@ -202,15 +202,13 @@ def commit_round(s: Server, i: int, round_ns: int) -> None:
     drafted, accepted, emitted = next_round(s, i)
     if s.at.counts_work:
         count_round(s, i, drafted, emitted)
-    if s.at.late:
-        keep_seen(s, i)
+    if s.at.choose_drafts:
+        note_round(s, i, drafted, accepted)
     job.service_ns += round_ns
     job.tokens += emitted
     job.drafted += drafted
     job.accepted += accepted
     job.rounds += 1
-    if s.at.choose_drafts:
-        note_round(s, i, drafted, accepted)
     if job.rounds == 1:
         job.first_token_ns = s.at.now_ns
         job.first_tokens = emitted

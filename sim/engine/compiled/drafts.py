@@ -175,12 +175,15 @@ def ragged_round_ns(s: Server, requests: int, tokens: int, longest: int, context
 
 @compiled
 def note_round(s: Server, i: int, drafted: int, accepted: int) -> None:
-    """Note a committed round whose length the draft policy chose; `job` holds its new totals."""
+    """Note a round whose length the draft policy chose, before it is part of the totals of `job`."""
+    if s.at.late:
+        keep_seen(s, i)
     job = s.jobs[i]
     job.rejected += 1 if accepted < drafted else 0
     s.at.last_accepted += accepted
-    rate = job.accepted / job.drafted if job.drafted > 0 else 0.0
-    s.drafts.rates[job.first_rate + job.rounds] = rate
+    proposed = job.drafted + drafted
+    rate = (job.accepted + accepted) / proposed if proposed > 0 else 0.0
+    s.drafts.rates[job.first_rate + job.rounds + 1] = rate
 
 
 @compiled
