@@ -175,7 +175,7 @@ def ragged_round_ns(s: Server, requests: int, tokens: int, longest: int, context
 
 @compiled
 def note_round(s: Server, i: int, drafted: int, accepted: int) -> None:
-    """Note a round whose length the draft policy chose, before it is part of the totals of `job`."""
+    """Note a round whose length the draft policy chose, before it counts in the totals of `job`."""
     if s.at.late:
         keep_seen(s, i)
     job = s.jobs[i]

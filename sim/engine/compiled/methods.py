@@ -19,8 +19,8 @@ from lapsd.sim.engine.compiled.pipeline import PolicyCompiler
 from lapsd.sim.engine.compiled.reached import members_of, names_of
 from lapsd.sim.engine.compiled.structs import SCALARS, AddressModel, Choice, Struct
 
-# An index out of range raises, as in Python. Methods are inlined, so that the numbers of a rank stay
-# in registers: returned through memory they take some 4 ns more.
+# An index out of range raises, as in Python. Methods are inlined, so that the numbers of a rank
+# stay in registers: returned through memory they take some 4 ns more.
 OPTIONS = {"boundscheck": True, "forceinline": True}
 METHOD_OPTIONS = {
     **OPTIONS,
