@@ -16,6 +16,7 @@ from lapsd.traces import load_trace, save_trace, trace_from_rounds
 from lapsd.traces.errors import DONE
 from lapsd.traces.files import BUNDLED
 from lapsd.traces.files.trace_file import to_table
+from tests.compilation import compiled_only
 from tests.hostile import folders, test_second_round_drafts as drafts
 from tests.hostile.harness import Case, digests, each
 from tests.hostile.test_policies import STATE, own
@@ -201,6 +202,7 @@ DRAFTS_IN_SIMPY = [
 ]
 
 
+@compiled_only
 @each([case._replace(code=DONE) for case in [*IN_SIMPY, *DRAFTS_IN_SIMPY]])
 def test_what_cannot_be_compiled_runs_in_simpy_and_says_why(case, run):
     stdout, line = run(case._replace(command=case.command.replace("simpy", "auto")))

@@ -20,6 +20,7 @@ from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import run_many
 from lapsd.traces import Profile, price, trace_from_rounds
 from tests.builders import MS, context, row, workload
+from tests.compilation import compiled_only
 from tests.sim.equivalence import equal_runs
 from tests.sim.servers import (
     Sticky,
@@ -237,6 +238,7 @@ class UsesText(Router):
         return int(eval("0"))
 
 
+@compiled_only
 def test_a_router_that_cannot_be_compiled_runs_in_simpy_and_says_so():
     work = some_work([1, 2], [0, 3])
     with pytest.warns(SlowEngine, match="router uses-text: route: .*runs in SimPy"):

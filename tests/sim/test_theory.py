@@ -15,7 +15,6 @@ case with a probability of 4·10^-6, each size with a tenth of it, and any case 
 
 from dataclasses import replace
 
-import numba
 import numpy as np
 import pytest
 from scipy.stats import binom, poisson, t as student
@@ -24,14 +23,15 @@ from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, POLICIES, SRPT, LASRound, Policy, PolicyContext, parse_policy
 from lapsd.traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 from tests.builders import row
-from tests.sim.theory import FALSE_ALARM, compiled_only, fcfs, holds, las, moments, srpt
+from tests.compilation import IN_PYTHON, hours_in_python
+from tests.sim.theory import FALSE_ALARM, fcfs, holds, las, moments, srpt
 
 DELTA = 10_000_000  # ns
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10)
 MIXED = {1: 0.5, 4: 0.3, 10: 0.2}
 LIGHT_TAIL = {3: 0.5, 4: 0.5}
 HEAVY_TAIL = {1: 0.9, 19: 0.1}  # CV² = 3.6
-REPLICATIONS, REQUESTS = (6, 2_000) if numba.config.DISABLE_JIT else (30, 6_000)
+REPLICATIONS, REQUESTS = (6, 2_000) if IN_PYTHON else (30, 6_000)
 CUT = 300
 
 
@@ -82,7 +82,7 @@ def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
     return dict(zip(k.tolist(), (found / found.sum()).tolist(), strict=True))
 
 
-@compiled_only
+@hours_in_python
 def test_fcfs_follows_pollaczek_khinchine_for_highly_variable_sizes():
     """CV² is about 10.
 

@@ -18,15 +18,10 @@ Functions of `sizes` (the probability of each number of rounds), `load` and k re
 k rounds, in rounds.
 """
 
-import numba
 import numpy as np
-import pytest
 from scipy.stats import t as student
 
 FALSE_ALARM = 4e-6
-compiled_only = pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT), reason="millions of rounds take an hour in Python"
-)
 
 
 def holds(measured: np.ndarray, expected: float, within: float = 0.0) -> bool:

@@ -312,11 +312,10 @@ def explain(policy: Policy, jobs: NDArray[Any], index: int, now_ns: int, method:
 
 def _seen_at(address: int, policy: Policy) -> SeenJob:
     """Return the request whose record is at an address, with a copy of its State."""
-    job, permission = job_at(address, policy, writes=True), Permission()
-    if policy.State is None:
-        return SeenJob(job, None, permission)
-    state = new_state(policy.State, permission)
-    for name in check_state(type(policy)):
-        setattr(state, name, getattr(job.state, name))
+    job, permission, state = job_at(address, policy, writes=True), Permission(), None
+    if policy.State is not None:
+        state = new_state(policy.State, permission)
+        for name in check_state(type(policy)):
+            setattr(state, name, getattr(job.state, name))
     permission.given = False
     return SeenJob(job, state, permission)

@@ -7,11 +7,11 @@ import sys
 import threading
 import time
 
-import numba
 import pytest
 
 from lapsd.sim.engine import simulation
 from lapsd.sim.sweeps import grid, read_sweep
+from tests.compilation import compiled_only
 
 ENGINES = ("auto", "simpy", "compiled")
 SMALL = ("--seeds", 2, "--requests", 12, "--policy", "fcfs", "--policy", "laps-sd")
@@ -77,6 +77,7 @@ def test_the_compiled_engine_and_a_timeline_exclude_each_other(lapsd, tmp_path):
 SLOW = ("--policy", "kernel-gittins-online", "--policy", "kernel-gittins-online:known=9")
 
 
+@compiled_only
 @pytest.mark.parametrize(
     "verb", [("compare",), ("sweep", "--workers", 1), ("sweep", "--workers", 2)]
 )
@@ -93,6 +94,7 @@ def test_a_policy_that_cannot_be_compiled_is_said_once(lapsd, tmp_path, monkeypa
     assert slow[0].endswith(": runs in SimPy, about 100 times slower")
 
 
+@compiled_only
 def test_a_policy_that_cannot_be_compiled_is_refused_by_the_compiled_engine(lapsd):
     code, _, error = lapsd("compare", *SLOW, "--requests", 3, "--engine", "compiled")
     assert code == 2
@@ -123,7 +125,7 @@ if __name__ == "__main__":
 LONG = ("--policy", "alise", "--seeds", "1", "--all-at-once")
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+@compiled_only
 @pytest.mark.parametrize(
     ("command", "calls"),
     [
@@ -158,7 +160,7 @@ def test_an_interrupt_ends_the_compiled_loop(tmp_path, command, calls):
         assert [p.name for p in sorted((tmp_path / "s").glob("part-*"))] == ["part-000000.parquet"]
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+@compiled_only
 @pytest.mark.parametrize(
     "options",
     [

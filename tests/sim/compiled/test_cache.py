@@ -4,7 +4,6 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from numba import types
@@ -13,9 +12,10 @@ from lapsd.policies import Policy
 from lapsd.sim.engine import loop
 from lapsd.sim.engine.compiled import cache, policy as compiling, program
 from lapsd.sim.engine.compiled.job import JOB, KEYS
+from tests.compilation import compiled_only
 from tests.sim.compiled.calls import call
 
-pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+pytestmark = compiled_only
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numba
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from lapsd.policies import LAS, Policy
 from lapsd.policies.calls import arrived
 from lapsd.sim.engine.compiled.job import JOB, KEYS, NOT_A_NUMBER, RAISED
 from lapsd.sim.engine.compiled.policy import NotCompilable, compile_policy, explain
+from tests.compilation import IN_PYTHON, compiled_only
 from tests.sim.compiled.calls import call
 
 WEIGHT = 0.5
@@ -118,7 +118,7 @@ def test_state_and_queue_are_written_by_on_round():
 def test_a_text_selects_another_compilation_and_numbers_do_not():
     fast, slow = compile_policy(Own()), compile_policy(Own(mode="slow"))
     assert fast is compile_policy(Own(limits=(1, 2, 3), weights=(1.0,)))
-    assert numba.config.DISABLE_JIT or fast.rank != slow.rank
+    assert IN_PYTHON or fast.rank != slow.rank
     assert run(Own(mode="slow", limits=(11,)), "rank", now_ns=3)[1] == [11, key_of(3.0), 0, 0]
 
 
@@ -219,7 +219,7 @@ class Remembering(Policy):
         return (job.index in self.seen,)
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+@compiled_only
 @pytest.mark.parametrize(
     ("policy", "message"),
     [

@@ -2,13 +2,13 @@
 
 import time
 
-import numba
 import pandas as pd
 import psutil
 import pytest
 
 from lapsd.sim.sweeps import grid, sweep
 from lapsd.sim.sweeps.workers import connect
+from tests.compilation import IN_PYTHON
 
 distributed = pytest.importorskip("distributed")
 
@@ -43,7 +43,7 @@ def test_a_sweep_survives_a_killed_worker_of_a_cluster(cluster, tmp_path, monkey
         "policies": ["laps-sd"],
         "parameters": {"M": ["1.5,2,3,4"]},
         "requests": 30,
-        "seeds": 20 if numba.config.DISABLE_JIT else 300,
+        "seeds": 20 if IN_PYTHON else 300,
     }
     here = sweep(tmp_path / "here", **asked, workers=2)
     client = connect(cluster.scheduler_address)

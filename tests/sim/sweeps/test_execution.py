@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import numba
 import pandas as pd
 import psutil
 import pyarrow.parquet as pq
@@ -23,6 +22,7 @@ from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.execution import finish
 from lapsd.sim.sweeps.parts import DamagedPart
 from lapsd.traces import load_profile, load_trace
+from tests.compilation import IN_PYTHON
 
 GRID = {"policies": ["laps-sd", "fcfs"], "parameters": {"K": ["2:5"]}}
 SMALL = {**GRID, "requests": [5, 8], "dataset": ["code", "all"], "seeds": 4}
@@ -43,7 +43,7 @@ LONG = [
     "--M",
     "1.5,2,4",
     "--requests",
-    "1,2" if numba.config.DISABLE_JIT else "100,200",
+    "1,2" if IN_PYTHON else "100,200",
     "--seeds",
     "150",
     "--workers",
