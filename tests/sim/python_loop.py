@@ -26,7 +26,7 @@ MODULES = (
     ),
     "lapsd.sim.engine.loop",
 )
-OF_SERVERS = (f"{PACKAGE}.guardrails", "lapsd.sim.engine.service_loop")
+OF_SERVERS = (f"{PACKAGE}.guardrails", f"{PACKAGE}.reports", "lapsd.sim.engine.service_loop")
 MOST_CALLS = 5  # each does so much work that a few suffice for the cases of the tests
 STEPS = ("mixed", "chunked")  # ways to prefill in which prompts share steps
 FUNCTION = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 5)
