@@ -88,6 +88,7 @@ SMALLER = (
     (r" --draft-policy fixed:most=[26]", ""),
     (r"goodput:most=6", "goodput:most=2"),
     (" --budget 420", ""),
+    (" --policy lp-srpt --policy laps-sd --policy srpt --load 0.8", " --load 0.8"),
     ("lapsd validate --policy las --policy laps-sd", "lapsd validate"),
     (
         r"(lapsd validate[^\n#>]*)",

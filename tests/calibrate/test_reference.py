@@ -67,6 +67,7 @@ def one_of_two(rank, folder, port):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.deep  # two processes import torch
 def test_two_processes_train_the_same_model_as_one(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2])  # so that the processes find this module
     alone = tiny()

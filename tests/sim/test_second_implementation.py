@@ -139,7 +139,7 @@ def test_both_simulators_agree_to_the_nanosecond(
     agree(case, kind, K, M, gamma, delta, age, interpretation)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(*CACHED)
 def test_both_simulators_agree_with_prefix_caches(
     case, kind, K, M, gamma, delta, age, interpretation
@@ -147,7 +147,7 @@ def test_both_simulators_agree_with_prefix_caches(
     agree(case, kind, K, M, gamma, delta, age, interpretation)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(*ASYNCHRONOUS)
 def test_both_simulators_agree_with_asynchronous_kv_transfers(
     case, kind, K, M, gamma, delta, age, interpretation
@@ -166,7 +166,10 @@ def leave_in_order(cache, hashes, leave=PrefixCache.leave):
     [
         (Offload, "_until_free", lambda self, lacking, now_ns: now_ns),
         (AliseMemory, "_offload", lambda self, longest_first, now_ns: False),
-        (alise, "count_that_fit", lambda needed, room: len(list(needed))),
+        pytest.param(
+            *(alise, "count_that_fit", lambda needed, room: len(list(needed))),
+            marks=pytest.mark.deep,  # detected after hundreds of cases
+        ),
         (FastServeMemory, "soon_free", property(lambda self: self.blocks)),
         (Paged, "_lacks", lambda self, request, blocks: request.kv_tokens - 1),
         (PagedPrefixes, "_saved", lambda self, requests: 0),

@@ -46,7 +46,7 @@ def servers(work, count: int, **capacity) -> list[ServerSetup]:
     return [ServerSetup(work, context(work.priced), Capacity(**shape))] * count
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(service_cases())
 def test_the_compiled_loop_equals_the_specification_of_several_servers(case):
     assert compiled_service_equals_specification(*case)
