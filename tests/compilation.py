@@ -8,6 +8,6 @@ import pytest
 IN_PYTHON = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 compiled_only = pytest.mark.skipif(IN_PYTHON, reason="NUMBA_DISABLE_JIT=1: nothing is compiled")
-hours_in_python = pytest.mark.skipif(
-    IN_PYTHON, reason="NUMBA_DISABLE_JIT=1: millions of rounds take an hour in Python"
+too_slow_in_python = pytest.mark.skipif(
+    IN_PYTHON, reason="NUMBA_DISABLE_JIT=1: too many rounds for Python"
 )

@@ -35,7 +35,7 @@ from lapsd.sim.sweeps import Sweep, sweep
 from lapsd.traces import load_trace, save_trace
 from lapsd.traces.errors import run_command
 from lapsd.traces.files import BUNDLED
-from tests.compilation import hours_in_python
+from tests.compilation import too_slow_in_python
 from tests.papers.test_reproduce import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -291,7 +291,7 @@ def run_shell(block: str, capsys, but: list[str]) -> None:
             json.loads(out)
 
 
-@hours_in_python
+@too_slow_in_python
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in DOCTESTS])
 def test_a_page_runs_from_top_to_bottom(page, capsys, request):

@@ -6,12 +6,12 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from tests.compilation import hours_in_python
+from tests.compilation import too_slow_in_python
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
-@hours_in_python
+@too_slow_in_python
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[p.stem for p in NOTEBOOKS])
 def test_a_notebook_runs_from_top_to_bottom_and_is_committed_with_its_outputs(path):
     matplotlib.use("Agg")

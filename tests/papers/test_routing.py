@@ -30,7 +30,7 @@ from lapsd.papers.routing.paper import QUESTIONS, ROUTING
 from lapsd.traces import ArrivalTrace, load_profile, load_trace, save_arrivals
 from lapsd.traces.errors import FormatError
 from lapsd.traces.prefixes import Prefixes
-from tests.compilation import hours_in_python
+from tests.compilation import too_slow_in_python
 from tests.papers import synthetic
 from tests.papers.synthetic import around
 
@@ -360,7 +360,7 @@ def test_other_reports_refuse_recorded_arrivals():
         ALISE.with_arrivals(["azure.parquet"])
 
 
-@hours_in_python
+@too_slow_in_python
 def test_the_whole_report_is_made_at_a_tiny_size(tmp_path, monkeypatch):
     for module in (fixed, matrix):
         monkeypatch.setattr(module, "SERVERS", (2, 3))

@@ -18,7 +18,7 @@ from lapsd.sim.bench import (
 )
 from lapsd.traces import load_profile, load_trace, trace_from_rounds
 from tests.builders import row
-from tests.compilation import hours_in_python
+from tests.compilation import too_slow_in_python
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def once(monkeypatch):
     monkeypatch.setattr(bench, "startup_s", lambda: startup(1))
 
 
-@hours_in_python
+@too_slow_in_python
 @pytest.mark.usefixtures("once")
 def test_the_benchmark_prints_every_figure_as_json(lapsd):
     code, printed, error = lapsd("bench", "--quick", "--json")
@@ -71,7 +71,7 @@ def test_irregular_draft_lengths_follow_the_rule_and_change_no_output():
     assert len(set(drafted.tolist())) > 3
 
 
-@hours_in_python
+@too_slow_in_python
 def test_more_work_takes_more_timeouts():
     prepared = ready(load_trace("reference"), load_profile("reference"), 300)
     once = in_timeouts(lambda: run(prepared, POLICY, 0), 5)

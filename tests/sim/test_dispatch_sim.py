@@ -18,7 +18,7 @@ import pytest
 from scipy.stats import ttest_ind
 
 from lapsd.policies.routers.spec import parse_router
-from tests.compilation import hours_in_python
+from tests.compilation import too_slow_in_python
 from tests.sim.dispatch_sim import (
     BIMODAL,
     EXPONENTIAL,
@@ -74,7 +74,7 @@ def test_the_tables_have_exactly_these_cells(tables):
     assert set(tables) == set(CELLS)
 
 
-@hours_in_python
+@too_slow_in_python
 @pytest.mark.parametrize(
     ("g", "router"),
     [(None, "LWL"), (None, "JSQ_d(2)"), (1.0, "Random"), (1.0, "JSQ"), (1.0, "SITA")],

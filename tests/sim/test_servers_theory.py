@@ -30,11 +30,11 @@ from lapsd.policies import FCFS, SRPT, LASRound
 from lapsd.sim.engine.run_record import Run
 from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.traces import Workload
-from tests.compilation import hours_in_python
+from tests.compilation import too_slow_in_python
 from tests.sim.queues import UNIT_NS, past_of, poisson, serve, units_workload
 from tests.sim.theory import fcfs, holds, las, moments, srpt
 
-pytestmark = hours_in_python
+pytestmark = too_slow_in_python
 MIXED = {1: 0.5, 4: 0.3, 10: 0.2}
 HEAVY_TAIL = {1: 0.9, 19: 0.1}  # CV² = 3.6
 REPLICATIONS, REQUESTS, CUT = 30, 12_000, 800

@@ -23,7 +23,7 @@ from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, POLICIES, SRPT, LASRound, Policy, PolicyContext, parse_policy
 from lapsd.traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 from tests.builders import row
-from tests.compilation import IN_PYTHON, hours_in_python
+from tests.compilation import IN_PYTHON, too_slow_in_python
 from tests.sim.theory import FALSE_ALARM, fcfs, holds, las, moments, srpt
 
 DELTA = 10_000_000  # ns
@@ -82,7 +82,7 @@ def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
     return dict(zip(k.tolist(), (found / found.sum()).tolist(), strict=True))
 
 
-@hours_in_python
+@too_slow_in_python
 def test_fcfs_follows_pollaczek_khinchine_for_highly_variable_sizes():
     """CV² is about 10.
 

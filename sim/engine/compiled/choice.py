@@ -22,8 +22,8 @@ from lapsd.sim.engine.compiled.transfers import is_closed, ready
 
 @compiled
 def choose(s: Server) -> None:
-    """Choose the requests that run the next round; `fresh` are those that did not run the last
-    one.
+    """Choose the requests that run the next round; `fresh` lists the chosen requests that did not
+    run the last one.
     """
     if s.at.waiting == 0 and all_fit(s):
         s.at.fresh = 0  # no request can take another one's place
@@ -119,7 +119,7 @@ def put_in_order(s: Server) -> None:
 
 @compiled
 def share_tokens(s: Server, chosen: int) -> None:
-    """Give chosen requests their tokens of the next step, those that ran the last one first."""
+    """Give chosen requests their tokens of the next step; running requests receive theirs first."""
     left = s.at.budget
     for runs in (True, False):
         for k in range(chosen):

@@ -81,7 +81,7 @@ DRAFTS = (
     "late",  # whether the policy sees requests as they were a round ago
     "sees_truth",
     "confident",
-    "columns",  # those that the policy reads, as bits
+    "columns",  # the columns that the policy reads, as bits
 )
 ADDRESSES = ("jobs_address", "keys_address", "out_address")
 # one of several servers: what it shares with others, and what a router sees of it
@@ -204,7 +204,7 @@ class StepTables(NamedTuple):
 
 
 class DraftTables(NamedTuple):
-    """What a draft policy reads and writes, and what its drafts cost.
+    """Arrays that a draft policy reads and writes, and the costs of its drafts.
 
     Attributes
     ----------
@@ -285,7 +285,7 @@ class Server(NamedTuple):
         A heap by key; in order if the manager's KV transfers are asynchronous.
     running : int64 (batch,)
     chosen, fresh : int64 (batch,)
-        Of the present decision: the chosen requests, and those of them that did not run before.
+        The chosen requests of the present decision, and those among them that did not run before.
     parked : int64 (requests,)
         Waiting requests whose cache is resident; with asynchronous KV transfers, requests whose
         cache is on its way.

@@ -1,6 +1,6 @@
 """The record of a request in the compiled program, and the number of keys of a rank.
 
-The first fields are those of `policies.Job`: only these does a policy see. The others belong to the
+The first fields are the fields of `policies.Job`; a policy sees no others. The others belong to the
 loop. Knows nothing of Numba.
 """
 
@@ -38,7 +38,7 @@ ADDRESSES = (("rates_address", "i8"), ("state_address", "i8"))
 
 # what the loop keeps of a request: see `Request`, and `paged` and `transfers` for the last ones
 LOOP_FIELDS = (
-    # those of every round stand together
+    # fields that every round reads stand together
     ("entered_ns", "i8"),
     ("first_round", "i8"),
     ("output_tokens", "i8"),
